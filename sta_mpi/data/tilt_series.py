@@ -87,7 +87,7 @@ class TiltSeries:
         return self.image_size_px is not None and bool(np.isfinite(self.P).all())
 
     def position_px(self, xyz_A: Floats) -> Floats:
-        """Project positions: (..., 3) Å from the tomogram centre to (..., n, 2) pixels, x then y."""
+        """Project positions (..., 3) Å from the tomogram centre to (..., n, 2) pixels, x then y."""
         if self.image_size_px is None:
             raise ValueError(f"tilt series {self.name}: image size unknown")
         centre = np.array([s // 2 for s in self.image_size_px], float)
