@@ -1,0 +1,42 @@
+"""Parameters of `average`."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from sta_mpi.jobs.parameters.base import InputSetParameters
+
+
+class ReconstructionParameters(InputSetParameters):
+    """How observations are cut, weighted and turned into maps; shared by average and align."""
+
+    source: Literal["auto", "tilt-series", "stacks", "boxes"] = Field(
+        "auto", description="Where the pixels come from: tilt series, RELION 2D stacks, or 3D "
+        "pseudo-subtomograms; auto takes the images that the particle file names, else the "
+        "tilt series.")
+    box_px: int | None = Field(
+        None, ge=8, description="Box of the maps [binned px, even]; default: that of the stacks.")
+    binning: int = Field(1, ge=1, description="Binning of the tilt images.")
+    symmetry: str = Field("C1", description="Point group: C<n>, D<n>, T, O, I.")
+    pad: float = Field(2.0, ge=1, le=3, description="Padding of the Fourier sums; memory grows "
+                       "with its cube.")
+    max_dose_e_per_A2: float | None = Field(
+        None, gt=0, description="Leave out tilts with more dose before them [e/Å²].")
+    ctf: bool = Field(True, description="Correct for the CTF (phase and amplitude).")
+    dose_weighting: bool = Field(True, description="Weight tilts by the dose they have had.")
+    noise: Literal["measured", "flat"] = Field(
+        "measured", description="Noise of each tilt: its measured spectrum, or flat.")
+    tilt_scale: bool = Field(
+        True, description="Use the signal scale of each tilt (rlnCtfScalefactor).")
+    mask_diameter_A: float | None = Field(
+        None, gt=0, description="Diameter of the soft sphere for the masked FSC [Å]; "
+        "default: 0.8 of the box.")
+    halves: Literal["keep", "random"] = Field(
+        "keep", description="Half-sets: those of the file (random where it has none), or new "
+        "random ones.")
+    unit_particles: int = Field(
+        24, ge=1, description="Particles in a unit of work.")
+
+
+class AverageParameters(ReconstructionParameters):
+    """Average particles at their given poses into two half maps."""

@@ -1,0 +1,54 @@
+"""What all commands share: the output folder, run-time options and the input set."""
+
+from pathlib import Path
+from typing import Any, ClassVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class JobParameters(BaseModel):
+    """Parameters that every command has.
+
+    The fields named in `RUNTIME_FIELDS` say how a job runs, not what it computes: they do
+    not enter the fingerprint that decides whether a folder holds the same job.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    RUNTIME_FIELDS: ClassVar[frozenset[str]] = frozenset(
+        {"output", "threads", "max_memory_GiB", "checkpoint_minutes", "restart", "dry_run",
+         "dedicated_master", "log_all_ranks", "quiet"})
+
+    output: Path = Field(description="Output folder of the job.", json_schema_extra={"short": "-o"})
+    seed: int = Field(1, ge=0, description="Seed of all random numbers.")
+    threads: int = Field(1, ge=1, description="Threads a rank for FFT and linear algebra outside "
+                         "the units of work.")
+    max_memory_GiB: float | None = Field(
+        None, gt=0, description="Memory a node may use; default: what the machine or the batch "
+        "system allows.")
+    checkpoint_minutes: float = Field(
+        5.0, gt=0, description="Time between checkpoints [min].")
+    restart: bool = Field(False, description="Discard an unfinished or finished job in the "
+                          "output folder instead of resuming it.")
+    dry_run: bool = Field(False, description="Check the input, print the plan, compute nothing.")
+    dedicated_master: bool = Field(
+        False, description="Rank 0 only hands out work (for more than about 200 ranks).")
+    max_bad_share: float = Field(
+        0.05, ge=0, le=1, description="Largest share of units with bad data before the run stops.")
+    log_all_ranks: bool = Field(False, description="Write a log file for every rank.")
+    quiet: bool = Field(False, description="No progress on the terminal.")
+
+    def scientific(self) -> dict[str, Any]:
+        """The parameters that decide what is computed, in a form that JSON can hold."""
+        return self.model_dump(mode="json", exclude=set(self.RUNTIME_FIELDS))
+
+
+class InputSetParameters(JobParameters):
+    """Parameters of commands that read particles of tilt series."""
+
+    optimisation_set: Path | None = Field(
+        None, description="RELION 5 optimisation set (STAR) that names the input files.")
+    particles: Path | None = Field(None, description="Particle STAR file; wins over the set.")
+    tomograms: Path | None = Field(None, description="Tomogram STAR file; wins over the set.")
+    trajectories: Path | None = Field(
+        None, description="Particle motion (motion.star); wins over the set.")
