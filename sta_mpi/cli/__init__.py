@@ -1,1 +1,1 @@
-"""sta_mpi.cli"""
+"""The command line: one thin module a command in `commands/`, found by its file name."""

@@ -1,0 +1,1 @@
+"""One module a command; each defines `COMMAND = JobCommand(...)` or a click command."""
