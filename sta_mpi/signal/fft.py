@@ -1,0 +1,185 @@
+"""Fourier transforms: the one home of pyfftw, with reproducible plans.
+
+Real-space arrays have their origin at the centre voxel n // 2; half transforms (`_rft`)
+have it at index 0 and keep kx = 0 ... n // 2 of the last axis. Scaling:
+
+    2D   X = rfft2(ifftshift(x)) / sqrt(h w)       orthonormal: noise of variance s2 has E|X|^2 = s2
+    3D   V = rfftn(ifftshift(v)) / n               a central slice equals the 2D transform of the
+                                                   projection (sum of voxels along the beam)
+
+Two FFTW plans of one size round differently, so a plan is never left to chance: every image
+is transformed alone, by the one plan of its size, on one thread, in one aligned buffer, and
+plans are rebuilt from the same wisdom in every process.
+"""
+
+import math
+from collections.abc import Sequence
+from itertools import product
+
+import numpy as np
+import pyfftw
+from numpy.typing import NDArray
+
+from sta_mpi.signal.fourier_grid import (
+    crop_rft2,
+    crop_rft3,
+    frequency_grid_rft2,
+    radius_rft,
+    shell_index_rft,
+    shift_phases,
+    shift_phases_3d,
+)
+
+__all__ = [
+    "FftPlans",
+    "crop_rft2",
+    "crop_rft3",
+    "frequency_grid_rft2",
+    "radius_rft",
+    "shell_index_rft",
+    "shift_phases",
+    "shift_phases_3d",
+]
+
+Real = NDArray[np.float32]
+Complex = NDArray[np.complex64]
+
+_EFFORT = {"estimate": "FFTW_ESTIMATE", "measure": "FFTW_MEASURE", "patient": "FFTW_PATIENT"}
+
+
+def _halves(n: int) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
+    """The two (source, target) pieces of one axis that ifftshift exchanges."""
+    c = n // 2
+    return (slice(c, n), slice(0, n - c)), (slice(0, c), slice(n - c, n))
+
+
+class _Plan:
+    """A forward or backward transform of one shape, with its own buffers."""
+
+    def __init__(self, shape: tuple[int, ...], inverse: bool, flags: tuple[str, ...]) -> None:
+        self.real = pyfftw.empty_aligned(shape, dtype="float32")
+        self.half = pyfftw.empty_aligned((*shape[:-1], shape[-1] // 2 + 1), dtype="complex64")
+        source, target = (self.half, self.real) if inverse else (self.real, self.half)
+        self.execute = pyfftw.FFTW(
+            source, target, axes=tuple(range(len(shape))), flags=flags, threads=1,
+            direction="FFTW_BACKWARD" if inverse else "FFTW_FORWARD").execute
+        pieces = list(product(*(_halves(n) for n in shape)))
+        self.pieces = [(tuple(s for s, _ in p), tuple(t for _, t in p)) for p in pieces]
+
+    def forward(self, image: NDArray[np.floating], scale: np.float32, out: Complex) -> None:
+        for source, target in self.pieces:
+            self.real[target] = image[source]
+        self.execute()
+        np.multiply(self.half, scale, out=out)
+
+    def backward(self, rft: Complex, scale: np.float32, out: Real) -> None:
+        self.half[...] = rft
+        self.execute()
+        for source, target in self.pieces:
+            np.multiply(self.real[target], scale, out=out[source])
+
+
+class FftPlans:
+    """Plans of all sizes met so far. Not for use by two threads at once.
+
+    Parameters
+    ----------
+    wisdom : bytes or None   what `wisdom()` returned in another process, for the same bits here
+    effort : str             planning of sizes the wisdom does not hold: "estimate", "measure",
+                             "patient". "measure" and "patient" depend on timing: broadcast
+                             the wisdom before results are to agree between processes.
+    """
+
+    def __init__(self, wisdom: bytes | None = None, effort: str = "measure") -> None:
+        if effort not in _EFFORT:
+            raise ValueError(f"FFT effort is {effort!r}, expected one of {sorted(_EFFORT)}")
+        self._effort = effort
+        self._wisdom = wisdom or b""
+        self._plans: dict[tuple[tuple[int, ...], bool], _Plan] = {}
+
+    def wisdom(self) -> bytes:
+        """All plans made so far (and those given), to be handed to other processes."""
+        return self._wisdom
+
+    def prepare(self, shapes: Sequence[tuple[int, ...]]) -> "FftPlans":
+        """Make the plans of these real-space shapes, both directions, now; returns itself."""
+        for shape in shapes:
+            for inverse in (False, True):
+                self._plan(shape, inverse)
+        return self
+
+    def _plan(self, shape: tuple[int, ...], inverse: bool) -> _Plan:
+        key = (shape, inverse)
+        if key not in self._plans:
+            # FFTW's wisdom is global to the process: plan from this object's own alone, so
+            # that the result does not depend on what else was planned before
+            pyfftw.forget_wisdom()
+            if self._wisdom and not pyfftw.import_wisdom((b"", self._wisdom, b""))[1]:
+                raise ValueError("the FFT wisdom is not readable by this FFTW; plan anew")
+            self._plans[key] = _Plan(shape, inverse, (_EFFORT[self._effort],))
+            self._wisdom = pyfftw.export_wisdom()[1]
+        return self._plans[key]
+
+    def rfft2(self, stack: NDArray[np.floating], out: Complex | None = None) -> Complex:
+        """Orthonormal half transform of (..., h, w) images with their origin at the centre.
+
+        Returns (..., h, w // 2 + 1) complex64, origin at index 0.
+        """
+        h, w = stack.shape[-2:]
+        out = _output(out, (*stack.shape[:-1], w // 2 + 1), np.complex64)
+        plan = self._plan((h, w), inverse=False)
+        scale = np.float32(1.0 / math.sqrt(h * w))
+        for i in np.ndindex(stack.shape[:-2]):
+            plan.forward(stack[i], scale, out[i])
+        return out
+
+    def irfft2(self, rft: Complex, width: int | None = None, out: Real | None = None) -> Real:
+        """Images (..., h, w) of orthonormal half transforms (..., h, w // 2 + 1).
+
+        `width` is w where it differs from h. Inverse of `rfft2`.
+        """
+        h = rft.shape[-2]
+        w = h if width is None else width
+        _check_half(rft.shape, w)
+        out = _output(out, (*rft.shape[:-1], w), np.float32)
+        plan = self._plan((h, w), inverse=True)
+        scale = np.float32(1.0 / math.sqrt(h * w))
+        for i in np.ndindex(rft.shape[:-2]):
+            plan.backward(rft[i], scale, out[i])
+        return out
+
+    def rfft3(self, volume: NDArray[np.floating], out: Complex | None = None) -> Complex:
+        """V = rfftn(ifftshift(volume)) / n of a cubic (n, n, n) volume: (n, n, n//2+1)."""
+        n = _edge(volume.shape, volume.shape[-1])
+        out = _output(out, (n, n, n // 2 + 1), np.complex64)
+        self._plan((n, n, n), inverse=False).forward(volume, np.float32(1.0 / n), out)
+        return out
+
+    def irfft3(self, rft: Complex, out: Real | None = None) -> Real:
+        """The (n, n, n) volume of V (n, n, n//2+1); inverse of `rfft3`."""
+        n = rft.shape[0]
+        _check_half(rft.shape, _edge(rft.shape[:2], n))
+        out = _output(out, (n, n, n), np.float32)
+        self._plan((n, n, n), inverse=True).backward(rft, np.float32(1.0 / n**2), out)
+        return out
+
+
+def _edge(shape: tuple[int, ...], n: int) -> int:
+    if len(set(shape)) != 1 or len(shape) not in (2, 3):
+        raise ValueError(f"3D transforms need a cubic box, got {shape} (z, y, x)")
+    return n
+
+
+def _check_half(shape: tuple[int, ...], width: int) -> None:
+    if shape[-1] != width // 2 + 1:
+        raise ValueError(
+            f"half transform {shape} does not belong to images {width} px wide: "
+            f"its last axis must be {width // 2 + 1}")
+
+
+def _output(out: NDArray | None, shape: tuple[int, ...], dtype: type) -> NDArray:
+    if out is None:
+        return np.empty(shape, dtype)
+    if out.shape != shape or out.dtype != dtype:
+        raise ValueError(f"out is {out.dtype} {out.shape}, expected {np.dtype(dtype)} {shape}")
+    return out
