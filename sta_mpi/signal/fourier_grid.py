@@ -21,7 +21,7 @@ def frequency_grid_rft2(n: int) -> tuple[Floats, Floats]:
     """
     ky = np.fft.fftfreq(n, 1.0 / n)[:, None]
     kx = np.arange(n // 2 + 1, dtype=float)[None, :]
-    return ky, kx
+    return np.asarray(ky), kx
 
 
 def radius_rft(shape: tuple[int, ...]) -> Floats:
