@@ -34,7 +34,7 @@ def box_planes(R: Floats, n: int) -> tuple[Floats, Floats]:
         raise ValueError(f"R has shape {R.shape}, expected (3, 3)")
     axes = np.repeat(R.T[None], n, axis=0)
     _check_length(axes)
-    kz = np.fft.fftfreq(n, 1.0 / n)
+    kz = np.asarray(np.fft.fftfreq(n, 1.0 / n))
     kz[np.abs(kz) * 2 == n] = np.inf
     return axes, kz
 

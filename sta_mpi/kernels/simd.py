@@ -8,12 +8,13 @@ JIT switched off, plain Python versions of the same names are used.
 from typing import Any
 
 from llvmlite import ir
-from numba import config, types
-from numba.core import cgutils
+from numba import types
+from numba.core import cgutils, config
 from numba.extending import intrinsic
 
 _F32 = ir.FloatType()
 _FLAGS = ("contract", "nsz")
+_NO_JIT = bool(getattr(config, "DISABLE_JIT", False))
 
 
 def _splat(builder: Any, scalar: Any, n: int) -> Any:
@@ -100,6 +101,6 @@ def _spread_pairs_python(sums, o00, o01, o10, o11, re, im, weight, count, fx,
 
 
 # gather_pairs(volume, 4 offsets, fx, 4 weights) -> (re, im): four loads of two neighbours each.
-gather_pairs: Any = _gather_pairs_python if config.DISABLE_JIT else _gather_pairs
+gather_pairs: Any = _gather_pairs_python if _NO_JIT else _gather_pairs
 # spread_pairs(sums, 4 offsets, re, im, weight, count, fx, 4 weights): the transpose of it.
-spread_pairs: Any = _spread_pairs_python if config.DISABLE_JIT else _spread_pairs
+spread_pairs: Any = _spread_pairs_python if _NO_JIT else _spread_pairs

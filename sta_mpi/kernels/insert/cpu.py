@@ -34,7 +34,7 @@ def _add_mate(sums, n, n_half, jx, y0, y1, z0, z1, part, re, im, weight, count,
 @cpu_kernel
 def insert(sums, n_sums, data, weights, scale, axes, kz, r2):
     """Add planes (m, n, n//2+1) to the flat accumulator; see `reference.insert`."""
-    m, n, n_data_half = data.shape
+    m, n, _ = data.shape
     n_half = n_sums // 2 + 1
     centre = n_sums // 2 + 1
     plane = n_sums * n_half * 4

@@ -1,0 +1,36 @@
+"""CTF images on the CPU: each step of a row is a loop that LLVM vectorises."""
+
+import numpy as np
+
+from sta_mpi.kernels import inline as shared
+from sta_mpi.kernels.ctf import inline
+from sta_mpi.kernels.options import cpu_inline, cpu_kernel
+
+signed_frequency = cpu_inline(shared.signed_frequency)
+phase_cycles = cpu_inline(inline.phase_cycles)
+minus_sine = cpu_inline(inline.minus_sine)
+keep_from_zero = cpu_inline(inline.keep_from_zero)
+
+
+@cpu_kernel
+def ctf_images(coefficients, extra_cycles, damping, out):
+    """Fill out (m, n, n//2+1); extra_cycles and damping are empty where not wanted."""
+    m, n, n_half = out.shape
+    cycles = np.empty(n_half, np.float64)
+    for p in range(m):
+        cxx, cxy, cyy, c4, c0 = coefficients[p]
+        for iy in range(n):
+            ky = np.float64(signed_frequency(iy, n))
+            row = out[p, iy]
+            for ix in range(n_half):
+                cycles[ix] = phase_cycles(np.float64(ix), ky, cxx, cxy, cyy, c4, c0)
+            if extra_cycles.size > 0:
+                for ix in range(n_half):
+                    cycles[ix] += extra_cycles[iy, ix]
+            for ix in range(n_half):
+                row[ix] = minus_sine(cycles[ix])
+            if damping.size > 0:
+                for ix in range(n_half):
+                    row[ix] *= damping[p, iy, ix]
+            for ix in range(n_half):
+                row[ix] = keep_from_zero(row[ix])

@@ -1,0 +1,19 @@
+"""The CTF of its phase polynomial, in plain numpy and double precision."""
+
+import numpy as np
+
+
+def ctf_images(coefficients, n, extra_cycles=None, damping=None):
+    """-sin(gamma) * damping (m, n, n//2+1) float64, kept 1e-8 from zero; see `ctf_image_stack`."""
+    ky = np.fft.fftfreq(n, 1 / n)[:, None]
+    kx = np.arange(n // 2 + 1)[None, :]
+    images = []
+    for cxx, cxy, cyy, c4, c0 in coefficients:
+        cycles = cxx * kx**2 + cxy * kx * ky + cyy * ky**2 + c4 * (kx**2 + ky**2) ** 2 + c0
+        if extra_cycles is not None:
+            cycles = cycles + extra_cycles
+        images.append(-np.sin(2 * np.pi * cycles))
+    stack = np.array(images).reshape(-1, n, n // 2 + 1)
+    if damping is not None:
+        stack = stack * damping
+    return np.where(np.abs(stack) < 1e-8, np.where(stack < 0, -1e-8, 1e-8), stack)
