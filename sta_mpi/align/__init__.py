@@ -1,1 +1,1 @@
-"""sta_mpi.align"""
+"""Pose search and averaging on weighted Fourier samples; pure functions of arrays."""

@@ -1,0 +1,74 @@
+"""Weighted Fourier samples of one particle: the one form that averaging and search need.
+
+For tilt f of a particle, with image transform X, transfer a = s D CTF (scale, dose
+damping, CTF at the particle's depth) and noise power sigma^2, all that the likelihood
+
+    log L = -1/2 sum |X - a V|^2 / sigma^2
+          = const + Re sum conj(V) (a X / sigma^2) - 1/2 sum (a^2 / sigma^2) |V|^2
+
+needs is `data = a X / sigma^2` and `weight = a^2 / sigma^2`. A RELION pseudo-subtomogram
+is the same pair with sigma = 1, as 2D stack or merged in a 3D box.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sta_mpi.kernels.insert import insert_box, insert_slices
+
+Transform = NDArray[np.complex64]
+Weights = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class TiltSamples:
+    """Central slices of one particle.
+
+    Parameters
+    ----------
+    data_rft : (m, n, n//2+1) complex64    a X / sigma^2, the particle at the origin
+    weight_rft : (m, n, n//2+1) float32    a^2 / sigma^2
+    rotation : (m, 3, 3) float64           tomogram axes to image axes and beam
+    tilts : (m,) int                       rows of the tilt series
+    """
+
+    data_rft: Transform
+    weight_rft: Weights
+    rotation: NDArray[np.float64]
+    tilts: NDArray[np.intp]
+
+    @property
+    def n_slices(self) -> int:
+        """Number of tilts."""
+        return len(self.data_rft)
+
+    def insert(self, sums: NDArray[np.float32], R_p2t: NDArray[np.float64], r_max: float) -> None:
+        """Add the slices to Fourier sums (n, n, n//2+1, 4) of the particle's own axes."""
+        axes = np.ascontiguousarray((self.rotation @ R_p2t)[:, :2])
+        insert_slices(sums, self.data_rft, self.weight_rft, axes, r_max)
+
+
+@dataclass(frozen=True)
+class BoxSamples:
+    """A merged 3D band of one particle, in the axes of its box.
+
+    Parameters
+    ----------
+    data_rft : (n, n, n//2+1) complex64    sum over tilts of a X / sigma^2
+    weight_rft : (n, n, n//2+1) float32    sum over tilts of a^2 / sigma^2
+    R_box2t : (3, 3) float64               box axes to tomogram axes
+    """
+
+    data_rft: Transform
+    weight_rft: Weights
+    R_box2t: NDArray[np.float64]
+
+    @property
+    def n_slices(self) -> int:
+        """A box counts as one."""
+        return 1
+
+    def insert(self, sums: NDArray[np.float32], R_p2t: NDArray[np.float64], r_max: float) -> None:
+        """Add the box to Fourier sums (n, n, n//2+1, 4) of the particle's own axes."""
+        insert_box(sums, self.data_rft, self.weight_rft, R_p2t.T @ self.R_box2t, r_max)

@@ -1,0 +1,291 @@
+"""From pixels to weighted Fourier samples, for the three kinds of particle images.
+
+Tilt images: cut, transform, multiply by a / sigma^2, mask in real space, transform to the
+grid asked for. RELION pseudo-subtomograms are already multiplied; only the noise and the
+refined offset are applied. Observers are made once a tilt series and keep what all of its
+particles share.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sta_mpi.align.cut import cut_patches, is_visible
+from sta_mpi.align.observation import BoxSamples, TiltSamples
+from sta_mpi.data import TiltSeries
+from sta_mpi.errors import DataError
+from sta_mpi.signal.ctf import ctf_coefficients, ctf_images
+from sta_mpi.signal.dose import dose_damping
+from sta_mpi.signal.fft import FftPlans, crop_rft2, radius_rft, shift_phases, shift_phases_3d
+from sta_mpi.signal.masks import soft_circle, soft_sphere
+from sta_mpi.signal.noise import interpolate_spectrum
+
+Floats = NDArray[np.float64]
+Images = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Frame:
+    """Sizes that all observations of a job share.
+
+    Parameters
+    ----------
+    box_px : int       edge n of the maps [binned px]
+    cut_px : int       edge of the patches [binned px], room for the CTF's delocalisation
+    binning : int      unbinned pixels a binned pixel
+    voxel_A : float    binned pixel
+    edge_px : float    width of the soft edge of the circle put on patches
+    """
+
+    box_px: int
+    cut_px: int
+    binning: int
+    voxel_A: float
+    edge_px: float = 5.0
+
+
+@dataclass(frozen=True)
+class Weighting:
+    """Which parts of the imaging model are used."""
+
+    ctf: bool = True
+    dose: bool = True
+    scale: bool = True
+
+
+def transfer_without_ctf(series: TiltSeries, n_px: int, pixel_A: float, weighting: Weighting
+                         ) -> Images:
+    """Scale times dose damping of every tilt, (n_tilts, n, n//2+1)."""
+    s_per_A = radius_rft((n_px, n_px // 2 + 1)) / (n_px * pixel_A)
+    transfer = np.ones((series.n_tilts, *s_per_A.shape), np.float32)
+    for i in range(series.n_tilts):
+        if weighting.dose:
+            transfer[i] *= dose_damping(
+                series.pre_dose_e_per_A2[i], s_per_A,
+                b_factor_per_dose_A2=series.b_factor_per_dose_A2,
+                ctf_b_factor_A2=series.ctf_b_factor_A2[i])
+        if weighting.scale:
+            transfer[i] *= np.float32(series.ctf_scale[i])
+    return transfer
+
+
+def spectrum_images(spectra: Floats, n_px: int) -> Images:
+    """Noise power per tilt as images: (m, n_shells) spectra to (m, n, n//2+1)."""
+    radius = radius_rft((n_px, n_px // 2 + 1))
+    shells = np.arange(n_px // 2 + 1)
+    out = np.empty((len(spectra), *radius.shape), np.float32)
+    for image, spectrum in zip(out, spectra, strict=True):
+        image[...] = np.interp(radius, shells, interpolate_spectrum(spectrum, n_px))
+    return out
+
+
+class SeriesObserver:
+    """Cuts and weights the particles of one tilt series.
+
+    Parameters
+    ----------
+    series : TiltSeries
+    images : n_tilts arrays (h, w) float32    dark protein, any grey scale
+    mean, sd : (n_tilts,) float64             of each image
+    noise : (n_tilts, n_shells) float64       noise power a shell of the image scaled to
+                                              sd 1, from 0 to Nyquist of the unbinned image
+    """
+
+    def __init__(self, series: TiltSeries, images: Sequence[NDArray], mean: Floats, sd: Floats,
+                 noise: Floats, frame: Frame, weighting: Weighting, plans: FftPlans) -> None:
+        if (sd <= 0).any():
+            tilt = int(np.flatnonzero(sd <= 0)[0])
+            raise DataError(f"tilt series {series.name}, tilt {tilt + 1}: all pixels are equal. "
+                            "Exclude this tilt.")
+        self.series, self.images, self.mean, self.sd = series, images, mean, sd
+        self.frame, self.weighting, self.plans = frame, weighting, plans
+        self._noise = _binned_spectra(noise, frame)
+        self._circle = soft_circle(frame.cut_px, frame.box_px / 2, frame.edge_px)
+        self._transfer: dict[int, Images] = {}
+        self._inverse_noise: dict[int, Images] = {}
+
+    def visible_tilts(self, xyz_A: Floats) -> NDArray[np.intp]:
+        """Tilts whose image holds the particle's whole box."""
+        assert self.series.image_size_px is not None
+        margin = self.frame.box_px * self.frame.binning / 2
+        seen = is_visible(self.series.position_px(xyz_A), self.series.image_size_px, margin)
+        return np.flatnonzero(seen)
+
+    def observe(self, xyz_A: Floats, tilts: NDArray[np.intp], name: str) -> "TiltObservation":
+        """Weight the patches of `tilts` around position xyz_A (3,) [Å]."""
+        frame = self.frame
+        position = self.series.position_px(xyz_A)[tilts]
+        patches, remainder = cut_patches(
+            [self.images[i] for i in tilts], position, frame.cut_px * frame.binning)
+        self._check(patches, tilts, name)
+        # minus: protein is dark on disk, bright inside
+        patches -= self.mean[tilts, None, None].astype(np.float32)
+        patches *= (-1.0 / (self.sd[tilts] * frame.binning)).astype(np.float32)[:, None, None]
+        spectra = crop_rft2(self.plans.rfft2(patches), frame.cut_px)
+        for spectrum, rest in zip(spectra, remainder, strict=True):
+            spectrum *= shift_phases(frame.cut_px, -rest / frame.binning)
+        spectra *= self._data_weight(frame.cut_px, xyz_A, tilts)
+        masked = self.plans.irfft2(spectra, frame.cut_px)
+        masked *= self._circle
+        return TiltObservation(self, masked, xyz_A, tilts)
+
+    def _check(self, patches: Images, tilts: NDArray[np.intp], name: str) -> None:
+        bad = ~np.isfinite(patches.sum(axis=(1, 2), dtype=np.float64))
+        if bad.any():
+            tilt = int(tilts[np.flatnonzero(bad)[0]])
+            raise DataError(
+                f"tilt series {self.series.name}, tilt {tilt + 1} of {self.series.n_tilts}, "
+                f"particle {name}: the image holds NaN or Inf pixels. Mend or exclude this tilt.")
+
+    def transfer(self, n_px: int, xyz_A: Floats, tilts: NDArray[np.intp]) -> Images:
+        """Transfer a = s D CTF of `tilts` for a particle at xyz_A, (m, n, n//2+1)."""
+        if n_px not in self._transfer:
+            self._transfer[n_px] = transfer_without_ctf(
+                self.series, n_px, self.frame.voxel_A, self.weighting)
+        transfer = self._transfer[n_px][tilts]
+        if self.weighting.ctf:
+            parameters = ctf_coefficients(self.series.select_tilts(tilts), xyz_A)
+            transfer *= ctf_images(parameters, n_px, self.frame.voxel_A)
+        return transfer
+
+    def inverse_noise(self, n_px: int, tilts: NDArray[np.intp]) -> Images:
+        """1 / sigma^2 of `tilts`, (m, n, n//2+1)."""
+        if n_px not in self._inverse_noise:
+            self._inverse_noise[n_px] = 1.0 / spectrum_images(self._noise, n_px)
+        return self._inverse_noise[n_px][tilts]
+
+    def _data_weight(self, n_px: int, xyz_A: Floats, tilts: NDArray[np.intp]) -> Images:
+        return self.transfer(n_px, xyz_A, tilts) * self.inverse_noise(n_px, tilts)
+
+
+@dataclass(frozen=True)
+class TiltObservation:
+    """One particle's weighted, masked patches (m, cut, cut) and where they came from."""
+
+    observer: SeriesObserver
+    patches: Images
+    xyz_A: Floats
+    tilts: NDArray[np.intp]
+
+    def samples(self, size_px: int) -> TiltSamples:
+        """Bring the patches to a grid of `size_px` and pair them with their weights."""
+        observer = self.observer
+        data = observer.plans.rfft2(centre_crop_or_pad(self.patches, size_px))
+        transfer = observer.transfer(size_px, self.xyz_A, self.tilts)
+        weight = transfer * transfer * observer.inverse_noise(size_px, self.tilts)
+        return TiltSamples(data, weight, observer.series.rotation[self.tilts], self.tilts)
+
+
+class StackObserver:
+    """Weights RELION 2D stacks: CTF-premultiplied images, one a visible tilt.
+
+    Parameters
+    ----------
+    noise : (n_tilts, n_shells) float64   noise power of the images before multiplication
+    """
+
+    def __init__(self, series: TiltSeries, noise: Floats, frame: Frame, weighting: Weighting,
+                 plans: FftPlans, is_premultiplied: bool = True) -> None:
+        self.series, self.frame, self.weighting, self.plans = series, frame, weighting, plans
+        self.is_premultiplied = is_premultiplied
+        self._noise = noise
+        self._circle = soft_circle(frame.box_px, frame.box_px / 2, frame.edge_px)
+
+    def observe(self, stack: Images, xyz_A: Floats, offset_A: Floats, tilts: NDArray[np.intp],
+                name: str) -> "StackObservation":
+        """Centre a stack (m, n, n) cut at xyz_A on the refined position xyz_A + offset_A."""
+        if len(stack) != len(tilts):
+            raise DataError(f"particle {name}: its stack holds {len(stack)} images, but it is "
+                            f"seen on {len(tilts)} tilts. Extract it again.")
+        if not np.isfinite(stack.sum(dtype=np.float64)):
+            raise DataError(f"particle {name}: its stack holds NaN or Inf pixels. "
+                            "Extract it again.")
+        rotation = self.series.rotation[tilts]
+        shift_px = (rotation @ offset_A)[:, :2] / self.frame.voxel_A
+        spectra = self.plans.rfft2(np.ascontiguousarray(stack, np.float32))
+        for spectrum, shift in zip(spectra, shift_px, strict=True):
+            spectrum *= shift_phases(self.frame.box_px, -shift)
+        if not self.is_premultiplied:
+            spectra *= self.transfer(self.frame.box_px, xyz_A + offset_A, tilts)
+        spectra /= spectrum_images(self._noise[tilts], self.frame.box_px)
+        masked = self.plans.irfft2(spectra, self.frame.box_px)
+        masked *= self._circle
+        return StackObservation(self, masked, xyz_A + offset_A, tilts)
+
+    def transfer(self, n_px: int, xyz_A: Floats, tilts: NDArray[np.intp]) -> Images:
+        """Transfer a = s D CTF of `tilts` for a particle at xyz_A, (m, n, n//2+1)."""
+        seen = self.series.select_tilts(tilts)
+        transfer = transfer_without_ctf(seen, n_px, self.frame.voxel_A, self.weighting)
+        if self.weighting.ctf:
+            transfer *= ctf_images(ctf_coefficients(seen, xyz_A), n_px, self.frame.voxel_A)
+        return transfer
+
+
+@dataclass(frozen=True)
+class StackObservation:
+    """One particle's weighted 2D stack (m, n, n)."""
+
+    observer: StackObserver
+    patches: Images
+    xyz_A: Floats
+    tilts: NDArray[np.intp]
+
+    def samples(self, size_px: int) -> TiltSamples:
+        """Bring the stack to a grid of `size_px` and pair it with its weights."""
+        observer = self.observer
+        data = observer.plans.rfft2(centre_crop_or_pad(self.patches, size_px))
+        transfer = observer.transfer(size_px, self.xyz_A, self.tilts)
+        weight = transfer * transfer
+        weight /= spectrum_images(observer._noise[self.tilts], size_px)
+        return TiltSamples(data, weight, observer.series.rotation[self.tilts], self.tilts)
+
+
+def observe_box(data: Images, weight_rft: Images, R_box2t: Floats, offset_A: Floats,
+                voxel_A: float, noise_power: float, plans: FftPlans, name: str) -> BoxSamples:
+    """Weight a RELION 3D pseudo-subtomogram and centre it on its refined position.
+
+    Parameters
+    ----------
+    data : (n, n, n) float32            sum over tilts of CTF times data, real space
+    weight_rft : (n, n, n//2+1) float32   sum of CTF^2
+    offset_A : (3,) float64             refined offset, tomogram axes
+    """
+    if not (np.isfinite(data.sum(dtype=np.float64))
+            and np.isfinite(weight_rft.sum(dtype=np.float64))):
+        raise DataError(f"particle {name}: its box holds NaN or Inf. Extract it again.")
+    n = len(data)
+    mask = soft_sphere(n, n / 2, 5.0)
+    shift_px = R_box2t.T @ offset_A / voxel_A
+    spectrum = plans.rfft3(np.ascontiguousarray(data * mask))
+    spectrum *= shift_phases_3d(n, -shift_px)
+    inverse = np.float32(1.0 / noise_power)
+    return BoxSamples((spectrum * inverse).astype(np.complex64), weight_rft * inverse, R_box2t)
+
+
+def _binned_spectra(noise: Floats, frame: Frame) -> Floats:
+    """Noise per shell of the cut grid [grey level of binned images] from unbinned spectra.
+
+    The spectra run to the unbinned Nyquist; the binned grid holds the first 1/binning of it,
+    and binned images are means over binning^2 pixels, so the power falls by binning^2.
+    """
+    n_shells = noise.shape[1]
+    wanted = np.linspace(0, (n_shells - 1) / frame.binning, frame.cut_px // 2 + 1)
+    shells = np.arange(n_shells)
+    return np.stack([np.interp(wanted, shells, row) for row in noise]) / frame.binning**2
+
+
+def centre_crop_or_pad(images: Images, size_px: int) -> Images:
+    """Crop or zero-pad the last two axes about the centre pixel n // 2."""
+    n = images.shape[-1]
+    if size_px == n:
+        return images
+    if size_px < n:
+        start = n // 2 - size_px // 2
+        return np.ascontiguousarray(
+            images[..., start : start + size_px, start : start + size_px])
+    padded = np.zeros((*images.shape[:-2], size_px, size_px), images.dtype)
+    start = size_px // 2 - n // 2
+    padded[..., start : start + n, start : start + n] = images
+    return padded

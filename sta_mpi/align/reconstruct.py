@@ -1,0 +1,79 @@
+"""From Fourier sums to a map: symmetry, Wiener division, gridding correction.
+
+The sums are num = sum a X / sigma^2 and den = sum a^2 / sigma^2 on an (N, N, N//2+1) grid,
+so num = den V + noise of variance den, and the map that minimises the expected error is
+
+    V = num / (den + 1 / tau^2),   1 / tau^2 = <den>_shell (1 - F) / F
+
+with F the Fourier shell correlation of the half maps (Wiener with FSC-derived SNR). A half
+map has no F of its own that is not shared with the other half, so half maps are divided by
+max(den, floor <den>_shell) instead (RELION's rule, floor 0.001): they stay independent.
+All functions work on slabs of z planes, so that ranks share the work.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+DEN_FLOOR = 1e-3
+"""Share of a shell's mean weight below which a voxel's weight does not fall."""
+
+
+def plane_radius(n: int, z: int) -> Floats:
+    """Fourier index radius of z plane `z` of an (n, n, n//2+1) transform, (n, n//2+1)."""
+    full = np.fft.fftfreq(n) * n
+    half = np.arange(n // 2 + 1)
+    return np.asarray(np.sqrt(full[z] ** 2 + full[:, None] ** 2 + half**2))
+
+
+def plane_shell_sums(den: Floats, n: int, z: int) -> Floats:
+    """Sum and count of the weights of one z plane per shell, (2, n//2+1) float64."""
+    shells = np.minimum(np.rint(plane_radius(n, z)).astype(np.intp), n // 2 + 1).ravel()
+    sums = np.bincount(shells, den.ravel(), minlength=n // 2 + 2)[: n // 2 + 1]
+    counts = np.bincount(shells, minlength=n // 2 + 2)[: n // 2 + 1]
+    return np.stack([sums, counts.astype(float)])
+
+
+def shell_mean(sums: Floats) -> Floats:
+    """Mean weight a shell from summed (2, shells) sums and counts."""
+    return np.asarray(sums[0] / np.maximum(sums[1], 1))
+
+
+def divide_plane(num: NDArray[np.complex128], den: Floats, n: int, z: int, mean_den: Floats,
+                 inverse_tau2: Floats | None) -> NDArray[np.complex64]:
+    """Divide one z plane; frequencies beyond Nyquist become 0.
+
+    Parameters
+    ----------
+    num, den : (n, n//2+1)         the plane of the sums
+    mean_den : (n//2+1,) float64   mean weight a shell
+    inverse_tau2 : (n//2+1,) float64 or None    1 / tau^2 a shell; None: RELION's floor
+    """
+    radius = plane_radius(n, z)
+    shells = np.arange(n // 2 + 1)
+    floor = DEN_FLOOR * np.interp(radius, shells, mean_den)
+    bottom = np.maximum(den, floor)
+    if inverse_tau2 is not None:
+        bottom = den + np.interp(radius, shells, inverse_tau2)
+    inside = (radius <= n // 2) & (bottom > 0)
+    return np.divide(num, bottom, out=np.zeros_like(num), where=inside).astype(np.complex64)
+
+
+def inverse_tau2_from_fsc(mean_den: Floats, fsc: Floats) -> Floats:
+    """1 / tau^2 of the map of all data from the FSC of its halves.
+
+    Parameters
+    ----------
+    mean_den : (n_shells,)    mean weight of all data a shell
+    fsc : (n_shells,)         of the half maps, on the same shells; clamped to 0.001..0.999,
+                              and F becomes 2F / (1 + F) for the sum of both halves
+    """
+    half = np.clip(fsc, 0.001, 0.999)
+    full = 2 * half / (1 + half)
+    return np.asarray(mean_den * (1 - full) / full)
+
+
+def stretch_shells(curve: Floats, n_shells: int) -> Floats:
+    """A curve over shells 0..Nyquist of one box, on the shells of another box."""
+    return np.interp(np.linspace(0, len(curve) - 1, n_shells), np.arange(len(curve)), curve)

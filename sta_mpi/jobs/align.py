@@ -1,0 +1,225 @@
+"""`align`: exhaustive search of poses against a reference, then averaging, in rounds.
+
+Half-sets never meet: particles of half h see only the reference of half h, which is the
+input reference low-passed at `lowpass_A`, and from the second round on the average of
+half h alone, low-passed at the same fixed limit.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sta_mpi.align.grid_search import Band
+from sta_mpi.errors import UsageError
+from sta_mpi.formats.poses_h5 import write_poses
+from sta_mpi.formats.relion_particles import write_particles
+from sta_mpi.formats.relion_sets import OptimisationSet, write_optimisation_set
+from sta_mpi.geometry.rotations import angular_distance_deg
+from sta_mpi.geometry.sampling import healpix_rotations, local_rotations, shift_grid
+from sta_mpi.jobs.align_report import align_sections
+from sta_mpi.jobs.align_rounds import AlignRound, GreyScaleJob, Search, fit_grey_scale
+from sta_mpi.jobs.average import AverageJob
+from sta_mpi.jobs.averaging import Setup, make_setup
+from sta_mpi.jobs.engine import engine_results, open_checkpoints, run_stage
+from sta_mpi.jobs.folder import JobFolder, JobOutcome
+from sta_mpi.jobs.inputs import assign_halves, find_set, load_set
+from sta_mpi.jobs.map_report import map_results
+from sta_mpi.jobs.parameters.align import AlignParameters
+from sta_mpi.jobs.reconstruction import Maps, write_maps
+from sta_mpi.jobs.reference_files import read_mask, read_references, reference_files
+
+Floats = NDArray[np.float64]
+
+
+def input_files(parameters: AlignParameters) -> list[Path]:
+    """Files whose content the fingerprint covers."""
+    paths = find_set(parameters)
+    files = [p for p in (paths.particles, paths.tomograms, paths.trajectories) if p is not None]
+    files += reference_files(parameters.reference)
+    return files + ([parameters.reference_mask] if parameters.reference_mask else [])
+
+
+@dataclass
+class _State:
+    """Where the rounds stand; what a resume reads back."""
+
+    round_done: int
+    R_p2t: Floats
+    offset_A: Floats
+    references: NDArray[np.float32]
+    columns: dict[str, NDArray[Any]]
+    history: list[dict[str, float]]
+
+
+def run(parameters: AlignParameters, folder: JobFolder, runtime: Any) -> JobOutcome:
+    """Search, average, repeat; write particles, maps and report."""
+    inputs = load_set(parameters)
+    half = assign_halves(inputs.particles, parameters.halves, parameters.seed)
+    setup = make_setup(inputs, parameters, half)
+    _check(parameters, setup)
+    checkpoints = open_checkpoints(folder, parameters, runtime)
+    state = _resume(checkpoints.load_state(), setup)
+    if state is None:
+        state = _start(parameters, setup, folder, runtime, checkpoints)
+    mask = read_mask(parameters.reference_mask, setup.sizes)
+    maps, result = None, None
+    for i_round in range(state.round_done, parameters.iterations):
+        maps, result = _one_round(
+            i_round, state, parameters, setup, mask, folder, runtime, checkpoints)
+        checkpoints.save_state(_pack(state))
+    return _finish(parameters, folder, runtime, setup, state, maps, result)
+
+
+def _check(parameters: AlignParameters, setup: Setup) -> None:
+    nyquist_A = 2 * setup.sizes.voxel_A
+    if parameters.lowpass_A < nyquist_A:
+        raise UsageError(f"--lowpass-A {parameters.lowpass_A:g} is beyond Nyquist "
+                         f"({nyquist_A:.2f} Å at this binning). Use a coarser limit or less "
+                         "binning.")
+    if parameters.highpass_A is not None and parameters.highpass_A <= parameters.lowpass_A:
+        raise UsageError(f"--highpass-A {parameters.highpass_A:g} must be coarser than "
+                         f"--lowpass-A {parameters.lowpass_A:g}.")
+    if parameters.score == "ncc" and (parameters.angle_prior_deg or parameters.shift_prior_A):
+        raise UsageError("priors weigh against a likelihood: use --score loglik with "
+                         "--angle-prior-deg or --shift-prior-A.")
+    if setup.source.kind == "boxes":
+        raise UsageError("align searches 2D tilt images (tilt series or 2D stacks). For 3D "
+                         "boxes use --source tilt-series.")
+
+
+def _start(parameters: AlignParameters, setup: Setup, folder: JobFolder, runtime: Any,
+           checkpoints: Any) -> _State:
+    particles = setup.inputs.particles
+    references = read_references(parameters.reference, setup.sizes)
+    if references is None:
+        job = AverageJob(setup, folder.fingerprint + "start")
+        maps, _ = run_stage(job, folder, runtime, parameters, checkpoints).outputs
+        references = runtime.bcast(
+            None if maps is None else np.stack([maps.halves.half1.data, maps.halves.half2.data]))
+    return _State(0, particles.R_p2t.copy(), particles.offset_A.copy(), references, {}, [])
+
+
+def _one_round(i_round: int, state: _State, parameters: AlignParameters, setup: Setup,
+               mask: NDArray[np.float32] | None, folder: JobFolder, runtime: Any,
+               checkpoints: Any) -> tuple[Maps | None, Any]:
+    """Search and average once; `state` is brought up to date on all ranks."""
+    search = make_search(i_round, state, parameters, setup, mask)
+    tag = f"{folder.fingerprint}round{i_round}"
+    grey = (1.0, 1.0)
+    if parameters.score == "loglik":
+        job = GreyScaleJob(setup, search, tag)
+        grey = fit_grey_scale(
+            run_stage(job, folder, runtime, parameters, checkpoints).outputs, setup.half)
+    align = AlignRound(setup, search, grey, tag, i_round)
+    result = run_stage(align, folder, runtime, parameters, checkpoints)
+    maps, columns = result.outputs
+    before_R, before_offset = state.R_p2t, state.offset_A
+    aligned = columns["n_slices"] > 0
+    R = columns["R_p2t"].reshape(-1, 3, 3)
+    state.R_p2t = np.where(aligned[:, None, None], R, before_R)
+    state.offset_A = np.where(aligned[:, None], columns["offset_A"], before_offset)
+    state.columns = columns
+    state.references = runtime.bcast(
+        None if maps is None else np.stack([maps.halves.half1.data, maps.halves.half2.data]))
+    state.history.append(_round_summary(before_R, before_offset, state, aligned, maps, grey,
+                                        runtime))
+    state.round_done = i_round + 1
+    if maps is not None:
+        write_maps(folder.path, maps, prefix=f"round{i_round + 1:02d}_")
+    return maps, result
+
+
+def make_search(i_round: int, state: _State, parameters: AlignParameters, setup: Setup,
+                mask: NDArray[np.float32] | None) -> Search:
+    """Lists of rotations and shifts of a round; ranges and steps shrink round by round."""
+    factor = parameters.refine_factor**i_round
+    is_global = parameters.global_order is not None and i_round == 0
+    if is_global:
+        rotations = healpix_rotations(int(parameters.global_order or 0), parameters.symmetry)
+    else:
+        rotations = local_rotations(parameters.angle_range_deg * factor,
+                                    parameters.angle_step_deg * factor)
+    voxel_A, box = setup.sizes.voxel_A, setup.sizes.box_px
+    shifts_px = shift_grid(parameters.shift_range_A * factor / voxel_A,
+                           parameters.shift_step_A * factor / voxel_A)
+    span_A = box * voxel_A
+    band = Band(0.0 if parameters.highpass_A is None else span_A / parameters.highpass_A,
+                min(span_A / parameters.lowpass_A, box // 2 - 3))
+    return Search(state.R_p2t, state.offset_A, state.references, mask, rotations, is_global,
+                  shifts_px, band, parameters)
+
+
+def _round_summary(before_R: Floats, before_offset: Floats, state: _State,
+                   aligned: NDArray[np.bool_], maps: Maps | None, grey: tuple[float, float],
+                   runtime: Any) -> dict[str, float]:
+    turned = angular_distance_deg(before_R, state.R_p2t)[aligned]
+    moved = np.linalg.norm(state.offset_A - before_offset, axis=1)[aligned]
+    resolution = runtime.bcast(None if maps is None else maps.fsc.resolution_A(
+        maps.merged.voxel_A))
+    return {
+        "round": float(state.round_done + 1),
+        "median_turn_deg": float(np.median(turned)) if len(turned) else 0.0,
+        "median_move_A": float(np.median(moved)) if len(moved) else 0.0,
+        "mean_ncc": float(np.mean(state.columns["ncc"][aligned])) if len(turned) else 0.0,
+        "grey_scale_half1": grey[0], "grey_scale_half2": grey[1],
+        "resolution_A": float(resolution)}
+
+
+def _pack(state: _State) -> dict[str, Any]:
+    columns = {f"column_{name}": values for name, values in state.columns.items()}
+    keys = sorted(state.history[0]) if state.history else []
+    history = np.array([[row[k] for k in keys] for row in state.history])
+    return {"round_done": state.round_done, "R_p2t": state.R_p2t, "offset_A": state.offset_A,
+            "references": state.references, "history": history,
+            "history_keys": ",".join(keys), **columns}
+
+
+def _resume(saved: dict[str, Any] | None, setup: Setup) -> _State | None:
+    if saved is None:
+        return None
+    columns = {name.removeprefix("column_"): values for name, values in saved.items()
+               if name.startswith("column_")}
+    keys = str(saved["history_keys"]).split(",")
+    history = [dict(zip(keys, map(float, row), strict=True)) for row in saved["history"]]
+    return _State(int(saved["round_done"]), saved["R_p2t"], saved["offset_A"],
+                  saved["references"], columns, history)
+
+
+def _finish(parameters: AlignParameters, folder: JobFolder, runtime: Any, setup: Setup,
+            state: _State, maps: Maps | None, result: Any) -> JobOutcome:
+    """Write particles, poses and the set; maps of the last round are copied to the top."""
+    if not runtime.is_root:
+        return JobOutcome()
+    if maps is None:
+        from sta_mpi.jobs.reconstruction import read_maps
+
+        maps = read_maps(folder.path, f"round{state.round_done:02d}_", setup.sizes)
+    outputs = write_maps(folder.path, maps)
+    particles = setup.inputs.particles.with_poses(state.R_p2t, state.offset_A)
+    particles.half = setup.half
+    particles.columns["rlnLogLikeliContribution"] = np.nan_to_num(state.columns["loglik"])
+    particles.columns["rlnMaxValueProbDistribution"] = np.nan_to_num(state.columns["ncc"])
+    outputs |= {"particles": "particles.star", "poses": "poses.h5",
+                "optimisation_set": "optimisation_set.star"}
+    write_particles(folder.file("particles.star"), particles, setup.inputs.tomograms)
+    write_poses(folder.file("poses.h5"), particles, scores={
+        name: state.columns[name] for name in ("ncc", "loglik")})
+    write_optimisation_set(folder.file("optimisation_set.star"), OptimisationSet(
+        particles=folder.path / "particles.star", tomograms=setup.inputs.paths.tomograms,
+        reference1=folder.path / "half1.mrc", reference2=folder.path / "half2.mrc"))
+    results = {"particles": len(particles), "rounds": state.round_done, **state.history[-1],
+               **map_results(maps), **engine_results(result, runtime)}
+    sections = align_sections(maps, particles, setup, state.columns, state.history, parameters)
+    warnings = []
+    lost = int((state.columns["n_slices"] == 0).sum())
+    if lost:
+        warnings.append(f"{lost} particles were not aligned; see the quarantine.")
+    at_edge = float(np.mean(state.columns["at_edge"][state.columns["n_slices"] > 0] > 0))
+    if at_edge > 0.1:
+        warnings.append(
+            f"{100 * at_edge:.0f} % of the best poses lie at the edge of the search. Widen "
+            "--angle-range-deg or --shift-range-A.")
+    return JobOutcome(results, outputs, sections, warnings)

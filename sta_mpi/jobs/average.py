@@ -1,0 +1,110 @@
+"""`average`: particles at their given poses into half maps."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sta_mpi.jobs.averaging import (
+    Setup,
+    UnitSums,
+    make_plans,
+    make_setup,
+    make_units,
+    n_slices,
+)
+from sta_mpi.jobs.engine import engine_results, run_stage
+from sta_mpi.jobs.folder import JobFolder, JobOutcome
+from sta_mpi.jobs.inputs import assign_halves, find_set, load_set
+from sta_mpi.jobs.map_report import map_results, map_sections
+from sta_mpi.jobs.parameters.average import AverageParameters
+from sta_mpi.jobs.reconstruction import Maps, half_sum_specs, reconstruct, write_maps
+from sta_mpi.parallel.job import Partial, SumSpec, Unit
+
+
+def input_files(parameters: AverageParameters) -> list[Path]:
+    """Files whose content the fingerprint covers."""
+    paths = find_set(parameters)
+    return [p for p in (paths.particles, paths.tomograms, paths.trajectories) if p is not None]
+
+
+@dataclass
+class _Context:
+    setup: Setup
+    sums: UnitSums
+
+
+class AverageJob:
+    """One pass over all particles: cut, weight, insert."""
+
+    name = "average"
+
+    def __init__(self, setup: Setup, fingerprint: str) -> None:
+        self.setup = setup
+        self._fingerprint = fingerprint
+
+    def units(self) -> list[Unit]:
+        """Chunks of one series and half."""
+        return make_units(self.setup)
+
+    def sum_specs(self) -> dict[str, SumSpec]:
+        """The sums of both halves."""
+        return half_sum_specs(self.setup.sizes, n_slices(self.setup))
+
+    def row_specs(self) -> dict[str, tuple[tuple[int, ...], str]]:
+        """Number of slices of each particle."""
+        return {"n_slices": ((len(self.setup.half),), "int32")}
+
+    def fingerprint(self) -> str:
+        """Digest of inputs and parameters."""
+        return self._fingerprint
+
+    def prepare(self, runtime: Any) -> _Context:
+        """Plans, shared tilt images and the unit's sums."""
+        plans = make_plans(self.setup, runtime)
+        self.setup.source.prepare(runtime, plans)
+        return _Context(self.setup, UnitSums(self.setup.sizes))
+
+    def work(self, context: _Context, unit: Unit) -> Partial:
+        """Insert the particles of a unit."""
+        half, rows = unit.payload
+        particles = context.setup.inputs.particles
+        context.sums.clear()
+        counts = np.zeros(len(rows), np.int32)
+        for i, row in enumerate(rows):
+            observation = context.setup.source.observe(int(row), particles.offset_A[row])
+            counts[i] = context.sums.insert(observation, particles.R_p2t[row])
+        return Partial({f"half{half}": context.sums.total()}, rows, {"n_slices": counts})
+
+    def finish(self, reduced: Any, runtime: Any) -> tuple[Maps | None, Any]:
+        """Maps on rank 0, and the number of slices of every particle."""
+        p = self.setup.parameters
+        maps = reconstruct(reduced, runtime, self.setup.sizes, p.symmetry, p.mask_diameter_A,
+                           p.seed)
+        return maps, reduced.rows("n_slices")
+
+
+def run(parameters: AverageParameters, folder: JobFolder, runtime: Any) -> JobOutcome:
+    """Average and write maps, FSC and report."""
+    inputs = load_set(parameters)
+    half = assign_halves(inputs.particles, parameters.halves, parameters.seed)
+    setup = make_setup(inputs, parameters, half)
+    job = AverageJob(setup, folder.fingerprint)
+    result = run_stage(job, folder, runtime, parameters)
+    maps, counts = result.outputs
+    if maps is None:
+        return JobOutcome()
+    outputs = write_maps(folder.path, maps)
+    results = {
+        "particles": len(inputs.particles), "tilt_series": len(inputs.series),
+        "source": setup.source.kind, "slices": int(counts.sum()),
+        **map_results(maps), **engine_results(result, runtime)}
+    sections = map_sections(maps, inputs.particles, parameters.symmetry)
+    return JobOutcome(results, outputs, sections, _warnings(counts))
+
+
+def _warnings(counts: np.ndarray) -> list[str]:
+    if (counts == 0).any():
+        return [f"{int((counts == 0).sum())} particles contributed nothing; see the quarantine."]
+    return []

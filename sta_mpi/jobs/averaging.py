@@ -1,0 +1,194 @@
+"""What average and align share: sizes, sources, plans, units and the insertion of a unit."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sta_mpi.align.observe import Frame, Weighting
+from sta_mpi.data import Particles, TiltSeries
+from sta_mpi.errors import InputError, UsageError
+from sta_mpi.geometry.symmetry import symmetry_matrices
+from sta_mpi.jobs.inputs import InputSet
+from sta_mpi.jobs.parameters.average import ReconstructionParameters
+from sta_mpi.jobs.reconstruction import MapSizes, padded_grid_px
+from sta_mpi.jobs.sources import (
+    BoxSource,
+    ObservationOptions,
+    Source,
+    StackSource,
+    TiltSeriesSource,
+)
+from sta_mpi.parallel.job import Unit, chunk_rows
+from sta_mpi.signal.fft import FftPlans
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Setup:
+    """Everything that is fixed before the first unit."""
+
+    inputs: InputSet
+    parameters: ReconstructionParameters
+    sizes: MapSizes
+    frame: Frame
+    source: Source
+    half: NDArray[np.int8]
+
+
+def make_setup(inputs: InputSet, parameters: ReconstructionParameters,
+               half: NDArray[np.int8]) -> Setup:
+    """Choose source and sizes, and check that they fit the input."""
+    check_symmetry(parameters.symmetry)
+    kind = choose_source(inputs.particles, parameters.source)
+    if kind == "tilt-series":
+        sizes, frame = _tilt_series_sizes(inputs, parameters)
+    else:
+        sizes, frame = _image_sizes(inputs, parameters, kind)
+    options = ObservationOptions(
+        frame,
+        Weighting(parameters.ctf, parameters.dose_weighting, parameters.tilt_scale),
+        parameters.noise == "measured", parameters.max_dose_e_per_A2)
+    makers = {"tilt-series": TiltSeriesSource, "stacks": StackSource, "boxes": BoxSource}
+    source = makers[kind](inputs, options)
+    source.check()
+    return Setup(inputs, parameters, sizes, frame, source, half)
+
+
+def check_symmetry(symmetry: str) -> None:
+    """UsageError for a point group that does not exist."""
+    try:
+        symmetry_matrices(symmetry)
+    except ValueError as error:
+        raise UsageError(f"--symmetry: {error}") from None
+
+
+def choose_source(particles: Particles, asked: str) -> str:
+    """Where pixels come from: `auto` takes the images that the particle file names."""
+    if asked != "auto":
+        if asked != "tilt-series" and particles.image_names is None:
+            raise InputError(f"--source {asked}: the particle file names no images "
+                             "(rlnImageName). Use --source tilt-series.")
+        if asked == "stacks" and not particles.is_2d_stack:
+            raise InputError("--source stacks: the particle file names 3D boxes. "
+                             "Use --source boxes.")
+        if asked == "boxes" and particles.is_2d_stack:
+            raise InputError("--source boxes: the particle file names 2D stacks. "
+                             "Use --source stacks.")
+        return asked
+    if particles.image_names is None:
+        return "tilt-series"
+    return "stacks" if particles.is_2d_stack else "boxes"
+
+
+def _tilt_series_sizes(inputs: InputSet, parameters: ReconstructionParameters
+                       ) -> tuple[MapSizes, Frame]:
+    if parameters.box_px is None:
+        raise UsageError("--box-px is needed when particles are cut from tilt series.")
+    box = parameters.box_px
+    if box % 2:
+        raise UsageError(f"--box-px is {box}, expected an even number, for example {box + 1}.")
+    voxel_A = inputs.pixel_A * parameters.binning
+    cut = cut_size_px(box, voxel_A, inputs.series) if parameters.ctf else box
+    sizes = MapSizes(box, padded_grid_px(box, parameters.pad), voxel_A)
+    return sizes, Frame(box, cut, parameters.binning, voxel_A)
+
+
+def _image_sizes(inputs: InputSet, parameters: ReconstructionParameters, kind: str
+                 ) -> tuple[MapSizes, Frame]:
+    particles = inputs.particles
+    box, voxel_A = particles.image_size_px, particles.image_pixel_A
+    if box is None or voxel_A is None:
+        raise InputError(f"{inputs.paths.particles}: the optics table lacks rlnImageSize or "
+                         "rlnImagePixelSize. Add them.")
+    if parameters.box_px not in (None, box):
+        raise UsageError(f"--box-px {parameters.box_px}: the images have {box} px. Leave the "
+                         "option out, or use --source tilt-series.")
+    if box % 2:
+        raise InputError(f"{inputs.paths.particles}: images of {box} px; only even boxes are "
+                         "averaged. Extract with an even box.")
+    grid = box if kind == "boxes" else padded_grid_px(box, parameters.pad)
+    return MapSizes(box, grid, voxel_A), Frame(box, box, 1, voxel_A)
+
+
+def cut_size_px(box_px: int, voxel_A: float, series: Sequence[TiltSeries]) -> int:
+    """Patch edge that holds the box and the delocalisation of the CTF.
+
+    A component of spatial frequency s is displaced by wavelength * defocus * s; at Nyquist
+    of the binned image that is the farthest that signal of the box lies outside of it.
+    """
+    farthest_A = max(
+        float(ts.optics.wavelength_A * np.max(np.abs(ts.defocus_u_A), initial=0.0)) / (2 * voxel_A)
+        for ts in series)
+    return fast_even_size(box_px + 2 * math.ceil(farthest_A / voxel_A))
+
+
+def fast_even_size(least: int) -> int:
+    """The smallest even number >= least whose prime factors are 2, 3 and 5."""
+    n = least + least % 2
+    while _rest(n) != 1:
+        n += 2
+    return n
+
+
+def _rest(n: int) -> int:
+    for prime in (2, 3, 5):
+        while n % prime == 0:
+            n //= prime
+    return n
+
+
+def make_units(setup: Setup) -> list[Unit]:
+    """Particles of one tilt series and half-set in chunks; the same for any number of ranks."""
+    particles, units = setup.inputs.particles, []
+    for i_tomo, ts in enumerate(setup.inputs.series):
+        for half in (1, 2):
+            rows = np.flatnonzero((particles.i_tomo == i_tomo) & (setup.half == half))
+            for chunk in chunk_rows(rows, setup.parameters.unit_particles):
+                units.append(Unit(len(units), ts.name, float(len(chunk) * ts.n_tilts),
+                                  (half, chunk)))
+    return units
+
+
+def make_plans(setup: Setup, runtime: Any, more_shapes: Sequence[tuple[int, ...]] = ()
+               ) -> FftPlans:
+    """FFT plans made on rank 0 and rebuilt from its wisdom on all others."""
+    shapes = [*setup.source.fft_shapes(), (setup.sizes.grid_px,) * 2,
+              (setup.sizes.box_px,) * 2, *more_shapes]
+    wisdom = None
+    if runtime.is_root:
+        wisdom = FftPlans().prepare(shapes).wisdom()
+    return FftPlans(runtime.bcast(wisdom)).prepare(shapes)
+
+
+def n_slices(setup: Setup) -> int:
+    """Most slices that the sums of this job can hold."""
+    tilts = np.array([ts.n_tilts for ts in setup.inputs.series])
+    return int(tilts[setup.inputs.particles.i_tomo].sum())
+
+
+class UnitSums:
+    """Float sums of one unit, made once a rank and cleared for every unit."""
+
+    def __init__(self, sizes: MapSizes) -> None:
+        self._sums = np.zeros(sizes.sum_shape, np.float32)
+        self._r_max = float(sizes.grid_px // 2 - 1)
+        self._grid_px = sizes.grid_px
+
+    def clear(self) -> None:
+        """Begin a unit."""
+        self._sums.fill(0)
+
+    def insert(self, observation: Any, R_p2t: Floats) -> int:
+        """Add one particle; returns its number of slices."""
+        samples = observation.samples(self._grid_px)
+        samples.insert(self._sums, R_p2t, self._r_max)
+        return int(samples.n_slices)
+
+    def total(self) -> NDArray[np.float32]:
+        """The sums of the unit."""
+        return self._sums

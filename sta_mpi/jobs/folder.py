@@ -1,0 +1,171 @@
+"""The output folder of a job: what is in it, whose it is, and its states.
+
+    job.toml        every parameter, resolved; can be given back to the command
+    job.json        command, version, status, ranks, elapsed_s, results, outputs
+    run.log, progress.json, report.html
+    checkpoint/     what a resume needs; gone when the job is finished
+
+A folder of a finished job with the same fingerprint is not computed again, one of an
+unfinished job is resumed, one of another job is refused.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sta_mpi.errors import InputError, ResourceError
+from sta_mpi.jobs.parameters.base import JobParameters
+from sta_mpi.version import __version__
+
+NEW, RESUMED, FINISHED = "new", "resumed", "finished"
+
+
+@dataclass
+class JobOutcome:
+    """What a command returns on rank 0.
+
+    Parameters
+    ----------
+    results : dict     numbers for job.json and the report's first table; units in the names
+    outputs : dict     what was written: name -> path relative to the job folder
+    report : object    `report.page.ReportContent` or None
+    warnings : list    one line each
+    """
+
+    results: dict[str, Any] = field(default_factory=dict)
+    outputs: dict[str, str] = field(default_factory=dict)
+    report: Any = None
+    warnings: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class JobFolder:
+    """An opened output folder.
+
+    Parameters
+    ----------
+    path : Path
+    command : str
+    fingerprint : str     of command, parameters, inputs and version
+    state : str           NEW, RESUMED or FINISHED
+    """
+
+    path: Path
+    command: str
+    fingerprint: str
+    state: str
+
+    @property
+    def checkpoint(self) -> Path:
+        """Folder of checkpoints."""
+        return self.path / "checkpoint"
+
+    def file(self, name: str) -> Path:
+        """Path of an output, its folder made."""
+        path = self.path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def write_status(self, status: str, **more: Any) -> None:
+        """Replace job.json; `status` is running, finished, stopped or failed."""
+        write_json(self.path / "job.json", {
+            "command": self.command, "version": __version__, "status": status,
+            "fingerprint": self.fingerprint, **more})
+
+
+def open_folder(command: str, parameters: JobParameters, inputs: list[Path]) -> JobFolder:
+    """Open or make the output folder and tell what it holds; called on rank 0."""
+    path = Path(parameters.output)
+    fingerprint = job_fingerprint(command, parameters, inputs)
+    state = _state(path, command, fingerprint, parameters.restart)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        if parameters.restart:
+            shutil.rmtree(path / "checkpoint", ignore_errors=True)
+        if state != FINISHED:
+            _write_text(path / "job.toml", job_toml(command, parameters))
+    except OSError as error:
+        raise ResourceError(
+            f"output folder {path}: {error.strerror}. Choose a folder that can be written.",
+        ) from None
+    if not os.access(path, os.W_OK):
+        raise ResourceError(f"output folder {path} is read-only. Choose another folder.")
+    return JobFolder(path, command, fingerprint, state)
+
+
+def _state(path: Path, command: str, fingerprint: str, restart: bool) -> str:
+    if path.exists() and not path.is_dir():
+        raise InputError(f"output {path} is a file, expected a folder. Choose another name.")
+    if not path.exists() or not any(path.iterdir()):
+        return NEW
+    job = read_json(path / "job.json")
+    if job is None:
+        if (path / "job.toml").exists():
+            return NEW
+        raise InputError(f"output folder {path} holds files that are not of a job. "
+                         "Choose a new or empty folder.")
+    if restart and job.get("command") == command:
+        return NEW
+    if job.get("fingerprint") != fingerprint:
+        raise InputError(
+            f"output folder {path} holds another job ({job.get('command')}, status "
+            f"{job.get('status')}): its parameters, inputs or program version differ. Choose "
+            "another folder, or pass --restart to discard it.")
+    return FINISHED if job.get("status") == "finished" else RESUMED
+
+
+def job_fingerprint(command: str, parameters: JobParameters, inputs: list[Path]) -> str:
+    """SHA-256 of command, scientific parameters, input files and version."""
+    digest = hashlib.sha256()
+    digest.update(json.dumps([command, __version__, parameters.scientific()],
+                             sort_keys=True).encode())
+    for path in inputs:
+        digest.update(file_digest(path).encode())
+    return digest.hexdigest()
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file; InputError where it cannot be read."""
+    digest = hashlib.sha256()
+    try:
+        with path.open("rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}. Check the path.") from None
+    return digest.hexdigest()
+
+
+def job_toml(command: str, parameters: JobParameters) -> str:
+    """All parameters as TOML; those without a value stand as comments."""
+    lines = [f"# sta-mpi {command}, version {__version__}", f'command = "{command}"']
+    for name, value in parameters.model_dump(mode="json").items():
+        lines.append(f"# {name}: not set" if value is None else f"{name} = {json.dumps(value)}")
+    return "\n".join(lines) + "\n"
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """The object in a JSON file, or None where there is none."""
+    try:
+        value = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def write_json(path: Path, value: dict[str, Any]) -> None:
+    """Write JSON through a temporary name and rename."""
+    _write_text(path, json.dumps(value, indent=1, default=str) + "\n")
+
+
+def _write_text(path: Path, text: str) -> None:
+    temporary = path.with_name(path.name + ".part")
+    with temporary.open("w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)

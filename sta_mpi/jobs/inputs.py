@@ -1,0 +1,127 @@
+"""Find, read and check the input set of a job: particles and tilt series."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sta_mpi.data import Particles, TiltSeries
+from sta_mpi.errors import InputError, UsageError
+from sta_mpi.formats.relion_particles import read_particles
+from sta_mpi.formats.relion_sets import read_optimisation_set
+from sta_mpi.formats.relion_tomograms import TomogramSet, read_tomograms
+from sta_mpi.jobs.parameters.base import InputSetParameters
+
+
+@dataclass(frozen=True)
+class SetPaths:
+    """Where the members of an input set are."""
+
+    particles: Path
+    tomograms: Path
+    trajectories: Path | None
+
+
+@dataclass(frozen=True)
+class InputSet:
+    """Particles and the tilt series they are in.
+
+    `series[i]` belongs to particles with `i_tomo == i`.
+    """
+
+    paths: SetPaths
+    particles: Particles
+    tomograms: TomogramSet
+    series: list[TiltSeries]
+
+    @property
+    def pixel_A(self) -> float:
+        """Pixel of the tilt series, one for all."""
+        return self.series[0].pixel_A
+
+    def resolve(self, name: str) -> Path:
+        """An image path of the particle file, relative to the set's project folder."""
+        return resolve_path(name, [self.paths.particles, self.paths.tomograms])
+
+
+def resolve_path(name: str, beside: Sequence[Path]) -> Path:
+    """A path as it stands, else relative to the folders of `beside` and their parents."""
+    path = Path(name)
+    if path.is_absolute() or path.exists():
+        return path
+    for file in beside:
+        for folder in file.resolve().parents:
+            if (folder / path).exists():
+                return folder / path
+    return path
+
+
+def find_set(parameters: InputSetParameters) -> SetPaths:
+    """Paths of the input set: the optimisation set's members, overridden by options."""
+    particles, tomograms = parameters.particles, parameters.tomograms
+    trajectories = parameters.trajectories
+    if parameters.optimisation_set is not None:
+        members = read_optimisation_set(parameters.optimisation_set)
+        particles = particles or members.particles
+        tomograms = tomograms or members.tomograms
+        trajectories = trajectories or members.trajectories
+    if particles is None or tomograms is None:
+        missing = "particles" if particles is None else "tomograms"
+        raise UsageError(f"no {missing} given: pass --optimisation-set SET.star or "
+                         f"--{missing} FILE.star.")
+    for path in (particles, tomograms):
+        if not Path(path).is_file():
+            raise InputError(f"no file {path}. Check the path or start in the project folder.")
+    return SetPaths(Path(particles), Path(tomograms), trajectories)
+
+
+def load_set(parameters: InputSetParameters) -> InputSet:
+    """Read and check particles and tilt series."""
+    paths = find_set(parameters)
+    tomograms = read_tomograms(paths.tomograms)
+    particles = read_particles(paths.particles, tomograms)
+    if len(particles) == 0:
+        raise InputError(f"{paths.particles}: the particle table is empty. "
+                         "Give a file with at least one particle.")
+    series = [tomograms.tilt_series(name) for name in particles.tomo_names]
+    check_series(paths.tomograms, series)
+    return InputSet(paths, particles, tomograms, series)
+
+
+def check_series(path: Path, series: list[TiltSeries]) -> None:
+    """Refuse sets whose tilt series cannot be averaged together."""
+    first = series[0]
+    for ts in series:
+        if abs(ts.pixel_A - first.pixel_A) > 1e-3 * first.pixel_A:
+            raise InputError(
+                f"{path}: tilt series {ts.name} has pixel {ts.pixel_A:.4f} Å, {first.name} has "
+                f"{first.pixel_A:.4f} Å. Average sets of one pixel size.")
+        if ts.n_tilts == 0:
+            raise InputError(f"{path}: tilt series {ts.name} has no tilts. Remove it.")
+        for name in ("defocus_u_A", "defocus_v_A", "pre_dose_e_per_A2", "ctf_scale"):
+            values = getattr(ts, name)
+            if not np.isfinite(values).all():
+                tilt = int(np.flatnonzero(~np.isfinite(values))[0]) + 1
+                raise InputError(f"{path}: tilt series {ts.name}, tilt {tilt}: {name} is not a "
+                                 "number. Mend the table.")
+
+
+def assign_halves(particles: Particles, mode: str, seed: int) -> NDArray[np.int8]:
+    """Half-set of every particle: the file's, or balanced random halves.
+
+    A file that assigns only some of its particles is refused.
+    """
+    half = particles.half
+    if mode == "keep" and (half > 0).any():
+        if (half == 0).any():
+            row = int(np.flatnonzero(half == 0)[0]) + 1
+            raise InputError(
+                f"particle row {row} ({particles.names[row - 1]}) has no half-set "
+                "(rlnRandomSubset) while others have. Assign all, or pass --halves random.")
+        return half
+    rng = np.random.default_rng(np.random.SeedSequence([seed, 0x48A1F]))
+    assigned = (np.arange(len(particles)) % 2 + 1).astype(np.int8)
+    rng.shuffle(assigned)
+    return assigned

@@ -1,0 +1,200 @@
+"""Half maps from reduced Fourier sums, shared by average and align.
+
+Every rank holds a slab of the sums; division and inversion are done on slabs. The finished
+maps (unpadded float32) go to rank 0, which takes the FSC and writes.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sta_mpi.align.reconstruct import (
+    divide_plane,
+    inverse_tau2_from_fsc,
+    plane_shell_sums,
+    shell_mean,
+    stretch_shells,
+)
+from sta_mpi.align.symmetrise import symmetrise_sums
+from sta_mpi.data import HalfMaps, Volume
+from sta_mpi.formats.mrc import read_mrc, write_mrc
+from sta_mpi.formats.relion_fsc import write_fsc
+from sta_mpi.kernels.gridding import correct_gridding
+from sta_mpi.parallel.job import SumSpec
+from sta_mpi.parallel.reduce import DistributedFft
+from sta_mpi.signal.fsc import FscResult, corrected_fsc
+from sta_mpi.signal.masks import soft_sphere
+
+Floats = NDArray[np.float64]
+
+SAMPLE_BOUND = 2.0**20
+"""No weighted sample |a X| / sigma^2 of images scaled to their noise comes near this."""
+
+
+@dataclass(frozen=True)
+class MapSizes:
+    """Sizes of the maps of a job and of the sums they are made from.
+
+    Parameters
+    ----------
+    box_px : int      edge of the maps
+    grid_px : int     edge of the padded sums
+    voxel_A : float
+    """
+
+    box_px: int
+    grid_px: int
+    voxel_A: float
+
+    @property
+    def sum_shape(self) -> tuple[int, int, int, int]:
+        """Shape of one half's sums: re, im, weight, multiplicity."""
+        return (self.grid_px, self.grid_px, self.grid_px // 2 + 1, 4)
+
+    @property
+    def pad(self) -> float:
+        """Padding of the sums."""
+        return self.grid_px / self.box_px
+
+
+def padded_grid_px(box_px: int, pad: float) -> int:
+    """Even edge of the padded sums."""
+    return max(box_px, 2 * round(box_px * pad / 2))
+
+
+def half_sum_specs(sizes: MapSizes, n_samples: int) -> dict[str, SumSpec]:
+    """Exact sums of both halves for `n_samples` slices in all."""
+    bound = SAMPLE_BOUND * 4.0 * max(n_samples, 1)
+    return {f"half{h}": SumSpec(sizes.sum_shape, bound) for h in (1, 2)}
+
+
+@dataclass(frozen=True)
+class Maps:
+    """What a reconstruction gives on rank 0.
+
+    Parameters
+    ----------
+    halves : HalfMaps     divided by their own weights alone, unfiltered
+    merged : Volume       Wiener-filtered with the FSC-derived signal-to-noise ratio
+    fsc : FscResult
+    mask : (n, n, n)      soft sphere of the masked FSC
+    weights : (3, n//2+1) mean weight a shell of half 1, half 2, both
+    """
+
+    halves: HalfMaps
+    merged: Volume
+    fsc: FscResult
+    mask: NDArray[np.float32]
+    weights: Floats
+
+
+def reconstruct(reduced: Any, runtime: Any, sizes: MapSizes, symmetry: str,
+                mask_diameter_A: float | None, seed: int) -> Maps | None:
+    """Turn the sums `half1` and `half2` into maps; collective, maps on rank 0 alone."""
+    sums = [HalfSums(reduced, f"half{h}", sizes, symmetry, runtime) for h in (1, 2)]
+    fft = DistributedFft(sizes.grid_px, runtime)
+    halves = [_invert(s.divide(None), sizes, fft, runtime) for s in sums]
+    fsc = mask = None
+    if runtime.is_root:
+        mask = fsc_mask(sizes, mask_diameter_A)
+        fsc = corrected_fsc(halves[0], halves[1], mask, rng=np.random.default_rng(seed))
+    curve = runtime.bcast(None if fsc is None else fsc.best)
+    both = sums[0].add(sums[1])
+    inverse = inverse_tau2_from_fsc(
+        both.mean_den, stretch_shells(curve, sizes.grid_px // 2 + 1))
+    merged = _invert(both.divide(inverse), sizes, fft, runtime)
+    if not runtime.is_root:
+        return None
+    weights = np.stack([stretch_shells(s.mean_den, sizes.box_px // 2 + 1)
+                        for s in (*sums, both)])
+    maps = [Volume(m, sizes.voxel_A) for m in (*halves, merged)]
+    return Maps(HalfMaps(maps[0], maps[1]), maps[2], fsc, mask, weights)
+
+
+def fsc_mask(sizes: MapSizes, diameter_A: float | None) -> NDArray[np.float32]:
+    """Soft sphere for the masked FSC; 0.8 of the box without a diameter."""
+    radius = 0.4 * sizes.box_px if diameter_A is None else diameter_A / (2 * sizes.voxel_A)
+    edge = max(3.0, 0.05 * sizes.box_px)
+    return soft_sphere(sizes.box_px, min(radius, sizes.box_px / 2 - edge), edge)
+
+
+class HalfSums:
+    """This rank's planes of one half's symmetrised sums."""
+
+    def __init__(self, reduced: Any, name: str, sizes: MapSizes, symmetry: str,
+                 runtime: Any) -> None:
+        self.z0, self.z1, planes = reduced.slab(name)
+        if symmetry.upper() != "C1":
+            planes = symmetrise_sums(reduced.shared(name), symmetry)[self.z0 : self.z1]
+        self.num = planes[..., 0] + 1j * planes[..., 1]
+        self.den = planes[..., 2]
+        self._set(sizes, runtime)
+
+    def _set(self, sizes: MapSizes, runtime: Any) -> None:
+        self.sizes, self.runtime = sizes, runtime
+        n = sizes.grid_px
+        own = [plane_shell_sums(self.den[z - self.z0], n, z) for z in range(self.z0, self.z1)]
+        self.mean_den = shell_mean(runtime.ordered_plane_sum(own, self.z0, n))
+
+    def add(self, other: "HalfSums") -> "HalfSums":
+        """The sums of both halves."""
+        both = object.__new__(HalfSums)
+        both.z0, both.z1 = self.z0, self.z1
+        both.num, both.den = self.num + other.num, self.den + other.den
+        both._set(self.sizes, self.runtime)
+        return both
+
+    def divide(self, inverse_tau2: Floats | None) -> NDArray[np.complex64]:
+        """This rank's planes of the map's transform."""
+        n = self.sizes.grid_px
+        out = np.empty((self.z1 - self.z0, n, n // 2 + 1), np.complex64)
+        for z in range(self.z0, self.z1):
+            i = z - self.z0
+            out[i] = divide_plane(self.num[i], self.den[i], n, z, self.mean_den, inverse_tau2)
+        return out
+
+
+def _invert(slab: NDArray[np.complex64], sizes: MapSizes, fft: DistributedFft, runtime: Any
+            ) -> NDArray[np.float32] | None:
+    """Inverse transform of slabs; the cropped, gridding-corrected map on rank 0."""
+    real = fft.inverse(slab)
+    n, box = sizes.grid_px, sizes.box_px
+    start = n // 2 - box // 2
+    pieces = runtime.gather((real.z0, real.data[:, start : start + box, start : start + box]))
+    if not runtime.is_root:
+        return None
+    whole = np.empty((box, box, box), np.float32)
+    for z0, planes in pieces:
+        for i, plane in enumerate(planes):
+            if start <= z0 + i < start + box:
+                whole[z0 + i - start] = plane
+    return correct_gridding(whole, sizes.pad)
+
+
+def write_maps(folder: Path, maps: Maps, prefix: str = "") -> dict[str, str]:
+    """Write half maps, merged map, mask and FSC; returns name -> file name."""
+    voxel_A = maps.merged.voxel_A
+    volumes = {"half1": maps.halves.half1.data, "half2": maps.halves.half2.data,
+               "merged": maps.merged.data, "mask_fsc": maps.mask}
+    outputs = {}
+    for name, data in volumes.items():
+        outputs[name] = f"{prefix}{name}.mrc"
+        write_mrc(folder / outputs[name], data, voxel_A)
+    outputs["fsc"] = f"{prefix}fsc.star"
+    write_fsc(folder / outputs["fsc"], maps.fsc, voxel_A, len(maps.merged.data))
+    return outputs
+
+
+def read_maps(folder: Path, prefix: str, sizes: MapSizes) -> Maps:
+    """Maps that `write_maps` wrote, for a resume after the last round."""
+    volumes = {name: read_mrc(folder / f"{prefix}{name}.mrc")
+               for name in ("half1", "half2", "merged", "mask_fsc")}
+    halves = HalfMaps(volumes["half1"], volumes["half2"])
+    mask = volumes["mask_fsc"].data
+    fsc = corrected_fsc(halves.half1.data, halves.half2.data, mask,
+                        rng=np.random.default_rng(1))
+    weights = np.ones((3, sizes.box_px // 2 + 1))
+    return Maps(halves, volumes["merged"], fsc, mask, weights)

@@ -1,0 +1,363 @@
+"""Where a job's particle images come from: files on one side, observers on the other.
+
+A source is made on every rank, `prepare` is collective (node-shared memory), and
+`observe(row, R_p2t, position_A)` gives one particle's weighted samples.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sta_mpi.align.observe import (
+    Frame,
+    SeriesObserver,
+    StackObserver,
+    Weighting,
+    observe_box,
+)
+from sta_mpi.data import TiltSeries
+from sta_mpi.errors import DataError, InputError
+from sta_mpi.formats.mrc import open_stack, read_image, read_mrc
+from sta_mpi.jobs.inputs import InputSet, resolve_path
+from sta_mpi.signal.fft import FftPlans
+from sta_mpi.signal.noise import noise_spectrum
+
+Floats = NDArray[np.float64]
+
+NOISE_TILE_PX = 256
+"""Tiles of the noise spectrum of a tilt image, unless the image is smaller."""
+
+
+class Source(Protocol):
+    """What a job asks for: weighted samples of one particle."""
+
+    kind: str
+
+    def prepare(self, runtime: Any, plans: FftPlans) -> None:
+        """Allocate and read what all particles share; collective."""
+
+    def fft_shapes(self) -> list[tuple[int, ...]]:
+        """Real-space shapes of all transforms that observing needs."""
+
+    def observe(self, row: int, offset_A: Floats) -> Any:
+        """One particle's observation with the refined offset; has `.samples(size_px)`."""
+
+
+@dataclass(frozen=True)
+class ObservationOptions:
+    """What of the imaging model a job uses, and how noise is weighted."""
+
+    frame: Frame
+    weighting: Weighting
+    measured_noise: bool
+    max_dose_e_per_A2: float | None
+
+
+def series_images(series: TiltSeries, beside: list[Path]) -> list[NDArray]:
+    """The tilt images of a series as (memory-mapped) arrays."""
+    if not series.image_names:
+        raise InputError(f"tilt series {series.name}: the table names no images "
+                         "(rlnMicrographName). Average the stacks, or give the images.")
+    stacks: dict[str, Any] = {}
+    images = []
+    for name in series.image_names:
+        number, _, path = name.rpartition("@")
+        if number:
+            if path not in stacks:
+                stacks[path] = open_stack(resolve_path(path, beside))
+            images.append(stacks[path][int(number) - 1])
+        else:
+            images.append(read_image(str(resolve_path(name, beside))))
+    return images
+
+
+@dataclass
+class TiltSeriesSource:
+    """Particles cut from tilt images, which are kept once a node."""
+
+    inputs: InputSet
+    options: ObservationOptions
+    kind: str = "tilt-series"
+    _store: Any = None
+    _plans: Any = None
+    _observers: dict[int, SeriesObserver] = field(default_factory=dict)
+
+    def fft_shapes(self) -> list[tuple[int, ...]]:
+        """Windows and cut patches."""
+        frame = self.options.frame
+        window = frame.cut_px * frame.binning
+        return [(window, window), (frame.cut_px, frame.cut_px)]
+
+    def bytes_shared(self) -> int:
+        """Node-shared memory of all tilt images, float32."""
+        return sum(4 * ts.n_tilts * int(np.prod(ts.image_size_px or (0, 0)))
+                   for ts in self.inputs.series)
+
+    def check(self) -> None:
+        """Refuse series whose particles cannot be located on images."""
+        for ts in self.inputs.series:
+            if ts.image_size_px is None:
+                raise InputError(
+                    f"tilt series {ts.name}: its images cannot be read (first: "
+                    f"{ts.image_names[0] if ts.image_names else 'none named'}). Check "
+                    "rlnMicrographName and start in the project folder.")
+            if not ts.has_positions:
+                raise InputError(f"tilt series {ts.name}: the shifts of its tilts are unknown. "
+                                 "Give rlnTomoXShiftAngst and rlnTomoYShiftAngst.")
+
+    def prepare(self, runtime: Any, plans: FftPlans) -> None:
+        """Allocate one node-shared slot a series; images are read when first needed."""
+        self._plans = plans
+        self._store = [
+            (runtime.shared_slot(self._slot_arrays(ts)), ts) for ts in self.inputs.series]
+
+    def _slot_arrays(self, ts: TiltSeries) -> dict[str, tuple[tuple[int, ...], str]]:
+        assert ts.image_size_px is not None
+        width, height = ts.image_size_px
+        tile = min(NOISE_TILE_PX, width, height) // 2 * 2
+        return {"images": ((ts.n_tilts, height, width), "float32"),
+                "mean": ((ts.n_tilts,), "float64"), "sd": ((ts.n_tilts,), "float64"),
+                "noise": ((ts.n_tilts, tile // 2 + 1), "float64")}
+
+    def _load(self, ts: TiltSeries, arrays: dict[str, NDArray]) -> None:
+        beside = [self.inputs.paths.tomograms, self.inputs.paths.particles]
+        for i, image in enumerate(series_images(ts, beside)):
+            if image.shape != arrays["images"].shape[1:]:
+                raise DataError(
+                    f"tilt series {ts.name}, tilt {i + 1}: image {ts.image_names[i]} has "
+                    f"{image.shape[1]} x {image.shape[0]} px, the first one {ts.image_size_px}. "
+                    "Use images of one size.")
+            arrays["images"][i] = image
+            arrays["mean"][i] = arrays["images"][i].mean(dtype=np.float64)
+            arrays["sd"][i] = arrays["images"][i].std(dtype=np.float64)
+            arrays["noise"][i] = self._noise(arrays, i)
+
+    def _noise(self, arrays: dict[str, NDArray], i: int) -> Floats:
+        n_shells = arrays["noise"].shape[1]
+        sd = arrays["sd"][i]
+        if not self.options.measured_noise or not np.isfinite(sd) or sd <= 0:
+            return np.ones(n_shells)
+        scaled = (arrays["images"][i] - np.float32(arrays["mean"][i])) / np.float32(sd)
+        spectrum = noise_spectrum(scaled, 2 * (n_shells - 1))
+        return np.maximum(spectrum, 1e-4 * spectrum.max())
+
+    def observer(self, i_tomo: int) -> SeriesObserver:
+        """The observer of a series; its images are read now if no rank of the node has."""
+        if i_tomo not in self._observers:
+            slot, ts = self._store[i_tomo]
+            arrays = slot.get(lambda a: self._load(ts, a))
+            self._observers[i_tomo] = SeriesObserver(
+                ts, list(arrays["images"]), arrays["mean"], arrays["sd"], arrays["noise"],
+                self.options.frame, self.options.weighting, self._plans)
+        return self._observers[i_tomo]
+
+    def observe(self, row: int, offset_A: Floats) -> Any:
+        """Cut particle `row` at its picked position plus offset."""
+        particles = self.inputs.particles
+        observer = self.observer(int(particles.i_tomo[row]))
+        xyz_A = particles.xyz_A[row] + offset_A
+        tilts = _within_dose(observer.visible_tilts(xyz_A), observer.series,
+                             self.options.max_dose_e_per_A2)
+        if len(tilts) == 0:
+            raise DataError(
+                f"particle {particles.names[row]}: no tilt image holds its whole box. Use a "
+                "smaller box, or leave it out.")
+        return observer.observe(xyz_A, tilts, str(particles.names[row]))
+
+
+@dataclass
+class StackSource:
+    """RELION 2D stacks, one a particle."""
+
+    inputs: InputSet
+    options: ObservationOptions
+    kind: str = "stacks"
+    _noise: list[Floats] = field(default_factory=list)
+    _plans: Any = None
+    _observers: dict[int, StackObserver] = field(default_factory=dict)
+
+    def fft_shapes(self) -> list[tuple[int, ...]]:
+        """The stacks' own box."""
+        return [(self.options.frame.box_px,) * 2]
+
+    def bytes_shared(self) -> int:
+        """Stacks are read one by one."""
+        return 0
+
+    def check(self) -> None:
+        """Refuse sets whose first stack does not fit the table."""
+        tilts = self._tilts(0)
+        if len(self._read(0)) < len(tilts):
+            raise InputError(f"particle {self.inputs.particles.names[0]}: its stack holds fewer "
+                             f"images than visible tilts ({len(tilts)}). Extract again.")
+
+    def prepare(self, runtime: Any, plans: FftPlans) -> None:
+        """Measure the noise on rank 0 and hand it round."""
+        self._plans = plans
+        self._noise = runtime.bcast(self._measure_noise() if runtime.is_root else None)
+
+    def _measure_noise(self) -> list[Floats]:
+        """Noise power a tilt and shell of the images before CTF multiplication.
+
+        From up to 50 particles of each series: the power of the premultiplied images is
+        noise times transfer^2 (signal is below it), so the ratio of sums is the noise.
+        Flat: one number for the whole set.
+        """
+        observers = [self._observer_with(np.ones((ts.n_tilts, 2)), ts)
+                     for ts in self.inputs.series]
+        n_shells = self.options.frame.box_px // 2 + 1
+        powers, gains = [], []
+        for i, observer in enumerate(observers):
+            power = np.zeros((observer.series.n_tilts, n_shells))
+            gain = np.zeros_like(power)
+            for row in np.flatnonzero(self.inputs.particles.i_tomo == i)[:50]:
+                self._add_power(int(row), observer, power, gain)
+            powers.append(power)
+            gains.append(gain)
+        flat = sum(p.sum() for p in powers) / max(sum(g.sum() for g in gains), 1e-30)
+        if not self.options.measured_noise:
+            return [np.full_like(p, flat) for p in powers]
+        return [_smooth_noise(p, g, flat) for p, g in zip(powers, gains, strict=True)]
+
+    def _add_power(self, row: int, observer: StackObserver, power: Floats, gain: Floats) -> None:
+        tilts = self._tilts(row)
+        stack = self._read(row)[: len(tilts)]
+        box = self.options.frame.box_px
+        spectra = self._plans.rfft2(np.ascontiguousarray(stack, np.float32))
+        transfer = observer.transfer(box, self.inputs.particles.xyz_A[row], tilts)
+        shell = np.rint(np.hypot((np.fft.fftfreq(box) * box)[:, None],
+                                 np.arange(box // 2 + 1))).astype(int).ravel()
+        own = shell <= box // 2
+        for tilt, spectrum, a in zip(tilts, spectra, transfer, strict=True):
+            power[tilt] += np.bincount(shell[own], (np.abs(spectrum).ravel() ** 2)[own])
+            used = (a * a if self.inputs.particles.is_premultiplied else np.ones_like(a)).ravel()
+            gain[tilt] += np.bincount(shell[own], used[own])
+
+    def _observer_with(self, noise: Floats, ts: TiltSeries) -> StackObserver:
+        return StackObserver(ts, noise, self.options.frame, self.options.weighting, self._plans,
+                             self.inputs.particles.is_premultiplied)
+
+    def _tilts(self, row: int) -> NDArray[np.intp]:
+        particles = self.inputs.particles
+        series = self.inputs.series[int(particles.i_tomo[row])]
+        if particles.visible is None:
+            return np.arange(series.n_tilts)
+        return np.flatnonzero(particles.visible[row, : series.n_tilts] > 0)
+
+    def _read(self, row: int) -> NDArray[np.float32]:
+        particles = self.inputs.particles
+        assert particles.image_names is not None
+        path = self.inputs.resolve(str(particles.image_names[row]))
+        stack = np.asarray(open_stack(path)[:], np.float32)
+        box = self.options.frame.box_px
+        if stack.shape[1:] != (box, box):
+            raise DataError(f"{path}: images of {stack.shape[2]} x {stack.shape[1]} px, expected "
+                            f"{box} x {box} (rlnImageSize). Extract again.")
+        return stack
+
+    def observe(self, row: int, offset_A: Floats) -> Any:
+        """Read the stack of particle `row` and centre it with its offset."""
+        particles = self.inputs.particles
+        i = int(particles.i_tomo[row])
+        if i not in self._observers:
+            self._observers[i] = self._observer_with(self._noise[i], self.inputs.series[i])
+        tilts, stack = self._tilts(row), self._read(row)
+        keep = np.isin(tilts, _within_dose(
+            tilts, self.inputs.series[i], self.options.max_dose_e_per_A2))
+        if len(stack) == len(tilts):
+            stack, tilts = stack[keep], tilts[keep]
+        return self._observers[i].observe(
+            stack, particles.xyz_A[row], offset_A, tilts, str(particles.names[row]))
+
+
+@dataclass
+class BoxSource:
+    """RELION 3D pseudo-subtomograms: data and weight boxes."""
+
+    inputs: InputSet
+    options: ObservationOptions
+    kind: str = "boxes"
+    _noise: float = 1.0
+    _plans: Any = None
+
+    def fft_shapes(self) -> list[tuple[int, ...]]:
+        """The boxes' own size."""
+        return [(self.options.frame.box_px,) * 3]
+
+    def bytes_shared(self) -> int:
+        """Boxes are read one by one."""
+        return 0
+
+    def check(self) -> None:
+        """Refuse sets without weight files."""
+        if self.inputs.particles.weight_names is None:
+            raise InputError(f"{self.inputs.paths.particles}: 3D pseudo-subtomograms need "
+                             "rlnCtfImage (weights). Extract again, or average tilt series.")
+        self._read(0)
+
+    def prepare(self, runtime: Any, plans: FftPlans) -> None:
+        """Scale the weights by the noise power of the first boxes."""
+        self._plans = plans
+        self._noise = runtime.bcast(self._measure() if runtime.is_root else None)
+
+    def _measure(self) -> float:
+        power = gain = 0.0
+        for row in range(min(20, len(self.inputs.particles))):
+            data, weight = self._read(row)
+            power += float(np.sum(np.abs(self._plans.rfft3(data)) ** 2, dtype=np.float64))
+            gain += float(weight.sum(dtype=np.float64))
+        return power / max(gain, 1e-30)
+
+    def _read(self, row: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        particles, box = self.inputs.particles, self.options.frame.box_px
+        assert particles.image_names is not None and particles.weight_names is not None
+        data = read_mrc(self.inputs.resolve(str(particles.image_names[row]))).data
+        path = self.inputs.resolve(str(particles.weight_names[row]))
+        weight = read_mrc(path).data
+        half = (box, box, box // 2 + 1)
+        if data.shape != (box,) * 3 or weight.shape[1:] != half[1:] or len(weight) < box:
+            raise DataError(
+                f"particle {particles.names[row]}: data {data.shape}, weights {weight.shape}; "
+                f"expected {(box,) * 3} and {half}, CTF^2 first. Extract again.")
+        return data, np.ascontiguousarray(weight[:box])
+
+    def observe(self, row: int, offset_A: Floats) -> Any:
+        """Read the boxes of particle `row` and centre them with its offset."""
+        particles = self.inputs.particles
+        data, weight = self._read(row)
+        samples = observe_box(
+            data, weight, particles.R_box2t[row], offset_A, self.options.frame.voxel_A,
+            self._noise, self._plans, str(particles.names[row]))
+        return _FixedSamples(samples)
+
+
+@dataclass(frozen=True)
+class _FixedSamples:
+    """Samples that exist on one grid only."""
+
+    fixed: Any
+
+    def samples(self, size_px: int) -> Any:
+        """The samples, if their grid is the one asked for."""
+        if len(self.fixed.data_rft) != size_px:
+            raise ValueError(f"box samples have {len(self.fixed.data_rft)} px, not {size_px}")
+        return self.fixed
+
+
+def _within_dose(tilts: NDArray[np.intp], series: TiltSeries, limit: float | None
+                 ) -> NDArray[np.intp]:
+    if limit is None:
+        return tilts
+    return tilts[series.pre_dose_e_per_A2[tilts] <= limit]
+
+
+def _smooth_noise(power: Floats, gain: Floats, flat: float) -> Floats:
+    """Ratio of sums over 5 neighbouring shells, kept within a factor of the flat level."""
+    kernel = np.ones(5)
+    top = np.stack([np.convolve(row, kernel, "same") for row in power])
+    bottom = np.stack([np.convolve(row, kernel, "same") for row in gain])
+    ratio = np.divide(top, bottom, out=np.full_like(top, flat), where=bottom > 0)
+    return np.clip(ratio, 1e-2 * flat, 1e4 * flat)
