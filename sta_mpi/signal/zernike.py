@@ -6,6 +6,7 @@ odd   i: k = floor((sqrt(1 + 4i) - 1) / 2),  n = 2k + 1, m = 2 (i - k^2 - k) - n
 (RELION 5, src/jaz/math/Zernike.cpp).
 """
 
+from collections.abc import Callable
 from math import factorial, isqrt
 
 import numpy as np
@@ -42,17 +43,19 @@ def zernike(n: int, m: int, x: ArrayLike, y: ArrayLike) -> Floats:
 
 def even_phase_rad(coefficients: ArrayLike, x: ArrayLike, y: ArrayLike) -> Floats:
     """Symmetric aberration [rad] at frequency (x, y) in 1/Å; added to the CTF's phase."""
-    return _sum(coefficients, even_order, x, y)
+    return _sum(coefficients, even_order, np.asarray(x, float), np.asarray(y, float))
 
 
 def odd_phase_rad(coefficients: ArrayLike, x: ArrayLike, y: ArrayLike) -> Floats:
     """Antisymmetric aberration [rad] at (x, y) in 1/Å; observations carry exp(+i phase)."""
-    return _sum(coefficients, odd_order, x, y)
+    return _sum(coefficients, odd_order, np.asarray(x, float), np.asarray(y, float))
 
 
-def _sum(coefficients, order, x, y):  # type: ignore[no-untyped-def]
-    total = np.zeros(np.broadcast_shapes(np.shape(x), np.shape(y)))
+def _sum(coefficients: ArrayLike, order: Callable[[int], tuple[int, int]],
+         x: Floats, y: Floats) -> Floats:
+    total = np.zeros(np.broadcast_shapes(x.shape, y.shape))
     for i, coefficient in enumerate(np.asarray(coefficients, float)):
         if coefficient != 0:
-            total = total + coefficient * zernike(*order(i), x, y)
+            n, m = order(i)
+            total = total + coefficient * zernike(n, m, x, y)
     return total
