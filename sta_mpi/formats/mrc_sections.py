@@ -1,0 +1,94 @@
+"""An image stack that several processes write section by section, each image once.
+
+Sections go to a partial file at their own place, in any order, without communication. When
+all are there, one process writes the header and gives the file its name.
+"""
+
+import os
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sta_mpi.errors import InputError, ResourceError
+from sta_mpi.formats.mrc_header import HEADER_BYTES, MODES, make_header
+from sta_mpi.formats.mrc_write import describe_not_finite
+
+class SectionWriter:
+    """Writer of one stack of (n, height, width) images.
+
+    Parameters
+    ----------
+    path : Path        final name
+    shape : (3,) int   sections, height, width
+    pixel_A : float
+    mode : int         MRC mode: 2 (float32) or 12 (float16)
+    """
+
+    def __init__(self, path: Path, shape: tuple[int, int, int], pixel_A: float,
+                 mode: int = 2) -> None:
+        self.path, self.shape, self.pixel_A, self.mode = Path(path), shape, pixel_A, mode
+        self.partial = self.path.with_name(self.path.name + ".partial")
+        self._dtype = np.dtype("<" + MODES[mode])
+
+    @property
+    def section_bytes(self) -> int:
+        """Bytes of one image."""
+        return self.shape[1] * self.shape[2] * self._dtype.itemsize
+
+    def write(self, section: int, image: NDArray[np.float32]) -> None:
+        """Put one (height, width) image at its place and on the disk.
+
+        Raises
+        ------
+        InputError      values that are not finite in the stack's number format
+        ResourceError   full disk or no permission
+        """
+        if image.shape != self.shape[1:] or not 0 <= section < self.shape[0]:
+            raise ValueError(f"image {image.shape} for section {section} of a stack {self.shape}")
+        with np.errstate(over="ignore"):
+            values = np.ascontiguousarray(image, self._dtype)
+        problem = describe_not_finite(values)
+        if problem:
+            raise InputError(f"{self.path}, section {section + 1}: {problem}. The values do not "
+                             f"fit MRC mode {self.mode}; write mode 2 or scale them.")
+        try:
+            self.partial.parent.mkdir(parents=True, exist_ok=True)
+            handle = os.open(self.partial, os.O_RDWR | os.O_CREAT, 0o666)
+            try:
+                self._write_all(handle, memoryview(values).cast("B"),
+                                HEADER_BYTES + section * self.section_bytes)
+                os.fsync(handle)
+            finally:
+                os.close(handle)
+        except OSError as error:
+            raise ResourceError(
+                f"{self.partial}: section {section + 1} cannot be written "
+                f"({error.strerror or error}). Free some space or choose another output "
+                "folder.") from error
+
+    @staticmethod
+    def _write_all(handle: int, data: memoryview, offset: int) -> None:
+        written = 0
+        while written < len(data):
+            written += os.pwrite(handle, data[written:], offset + written)
+
+    def finish(self, statistics: tuple[float, float, float, float]) -> None:
+        """Write the header (minimum, maximum, mean, standard deviation) and name the file.
+
+        Raises
+        ------
+        InputError   where the partial file is missing or too short
+        """
+        if self.path.exists() and not self.partial.exists():
+            return
+        expected = HEADER_BYTES + self.shape[0] * self.section_bytes
+        found = self.partial.stat().st_size if self.partial.exists() else 0
+        if found != expected:
+            raise InputError(f"{self.partial} has {found} bytes, expected {expected}: not every "
+                             "image was written. Run again with --restart.")
+        with self.partial.open("r+b") as stream:
+            stream.write(make_header(self.shape, self.mode, self.pixel_A, False, statistics))
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(self.partial, self.path)
