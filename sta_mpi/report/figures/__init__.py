@@ -1,0 +1,22 @@
+"""Figures of the report: each function takes arrays and returns PNG bytes."""
+
+from sta_mpi.report.figures.curves import ctf_weight, fsc_curves
+from sta_mpi.report.figures.maps import map_comparison, map_slices
+from sta_mpi.report.figures.poses import angular_coverage, pose_change, score_histogram
+from sta_mpi.report.figures.tilts import particles_on_image, tilt_geometry
+from sta_mpi.report.figures.timing import memory_use, rank_load, unit_times
+
+__all__ = [
+    "angular_coverage",
+    "ctf_weight",
+    "fsc_curves",
+    "map_comparison",
+    "map_slices",
+    "memory_use",
+    "particles_on_image",
+    "pose_change",
+    "rank_load",
+    "score_histogram",
+    "tilt_geometry",
+    "unit_times",
+]
