@@ -102,7 +102,8 @@ class SeriesObserver:
         self.series, self.images, self.mean, self.sd = series, images, mean, sd
         self.frame, self.weighting, self.plans = frame, weighting, plans
         self._noise = _binned_spectra(noise, frame)
-        self._circle = soft_circle(frame.cut_px, frame.box_px / 2, frame.edge_px)
+        self._circle = soft_circle(
+            frame.cut_px, frame.box_px / 2 - frame.edge_px, frame.edge_px)
         self._transfer: dict[int, Images] = {}
         self._inverse_noise: dict[int, Images] = {}
 
@@ -191,7 +192,8 @@ class StackObserver:
         self.series, self.frame, self.weighting, self.plans = series, frame, weighting, plans
         self.is_premultiplied = is_premultiplied
         self._noise = noise
-        self._circle = soft_circle(frame.box_px, frame.box_px / 2, frame.edge_px)
+        self._circle = soft_circle(
+            frame.box_px, frame.box_px / 2 - frame.edge_px, frame.edge_px)
 
     def observe(self, stack: Images, xyz_A: Floats, offset_A: Floats, tilts: NDArray[np.intp],
                 name: str) -> "StackObservation":
@@ -256,7 +258,7 @@ def observe_box(data: Images, weight_rft: Images, R_box2t: Floats, offset_A: Flo
             and np.isfinite(weight_rft.sum(dtype=np.float64))):
         raise DataError(f"particle {name}: its box holds NaN or Inf. Extract it again.")
     n = len(data)
-    mask = soft_sphere(n, n / 2, 5.0)
+    mask = soft_sphere(n, n / 2 - 5.0, 5.0)
     shift_px = R_box2t.T @ offset_A / voxel_A
     spectrum = plans.rfft3(np.ascontiguousarray(data * mask))
     spectrum *= shift_phases_3d(n, -shift_px)

@@ -69,7 +69,9 @@ def run(parameters: AlignParameters, folder: JobFolder, runtime: Any) -> JobOutc
     for i_round in range(state.round_done, parameters.iterations):
         maps, result = _one_round(
             i_round, state, parameters, setup, mask, folder, runtime, checkpoints)
-        checkpoints.save_state(_pack(state))
+        # the last round ends with the outputs: until they are written, its own units count
+        if state.round_done < parameters.iterations:
+            checkpoints.save_state(_pack(state))
     return _finish(parameters, folder, runtime, setup, state, maps, result)
 
 
@@ -157,8 +159,7 @@ def _round_summary(before_R: Floats, before_offset: Floats, state: _State,
                    runtime: Any) -> dict[str, float]:
     turned = angular_distance_deg(before_R, state.R_p2t)[aligned]
     moved = np.linalg.norm(state.offset_A - before_offset, axis=1)[aligned]
-    resolution = runtime.bcast(None if maps is None else maps.fsc.resolution_A(
-        maps.merged.voxel_A))
+    resolution = runtime.bcast(None if maps is None else maps.fsc.resolution_A())
     return {
         "round": float(state.round_done + 1),
         "median_turn_deg": float(np.median(turned)) if len(turned) else 0.0,
@@ -190,13 +191,10 @@ def _resume(saved: dict[str, Any] | None, setup: Setup) -> _State | None:
 
 def _finish(parameters: AlignParameters, folder: JobFolder, runtime: Any, setup: Setup,
             state: _State, maps: Maps | None, result: Any) -> JobOutcome:
-    """Write particles, poses and the set; maps of the last round are copied to the top."""
+    """Write particles, poses and the set; the maps are those of the last round."""
     if not runtime.is_root:
         return JobOutcome()
-    if maps is None:
-        from sta_mpi.jobs.reconstruction import read_maps
-
-        maps = read_maps(folder.path, f"round{state.round_done:02d}_", setup.sizes)
+    assert maps is not None
     outputs = write_maps(folder.path, maps)
     particles = setup.inputs.particles.with_poses(state.R_p2t, state.offset_A)
     particles.half = setup.half

@@ -53,10 +53,11 @@ class Search:
     parameters: AlignParameters
 
     def candidates(self, row: int) -> Floats:
-        """Candidate orientations of a particle, (K, 3, 3)."""
+        """Candidate orientations of a particle, (K, 3, 3), the current one first."""
+        current = self.R_p2t[row]
         if self.is_global:
-            return self.rotations
-        return np.asarray(self.R_p2t[row] @ self.rotations)
+            return np.concatenate([current[None], self.rotations])
+        return np.asarray(current @ self.rotations)
 
 
 @dataclass

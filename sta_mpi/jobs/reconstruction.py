@@ -20,7 +20,7 @@ from sta_mpi.align.reconstruct import (
 )
 from sta_mpi.align.symmetrise import symmetrise_sums
 from sta_mpi.data import HalfMaps, Volume
-from sta_mpi.formats.mrc import read_mrc, write_mrc
+from sta_mpi.formats.mrc import write_mrc
 from sta_mpi.formats.relion_fsc import write_fsc
 from sta_mpi.kernels.gridding import correct_gridding
 from sta_mpi.parallel.job import SumSpec
@@ -100,8 +100,9 @@ def reconstruct(reduced: Any, runtime: Any, sizes: MapSizes, symmetry: str,
     fsc = mask = None
     if runtime.is_root:
         mask = fsc_mask(sizes, mask_diameter_A)
-        fsc = corrected_fsc(halves[0], halves[1], mask, rng=np.random.default_rng(seed))
-    curve = runtime.bcast(None if fsc is None else fsc.best)
+        fsc = corrected_fsc(halves[0], halves[1], mask, sizes.voxel_A,
+                            np.random.default_rng(seed))
+    curve = runtime.bcast(None if fsc is None else fsc.corrected)
     both = sums[0].add(sums[1])
     inverse = inverse_tau2_from_fsc(
         both.mean_den, stretch_shells(curve, sizes.grid_px // 2 + 1))
@@ -184,17 +185,5 @@ def write_maps(folder: Path, maps: Maps, prefix: str = "") -> dict[str, str]:
         outputs[name] = f"{prefix}{name}.mrc"
         write_mrc(folder / outputs[name], data, voxel_A)
     outputs["fsc"] = f"{prefix}fsc.star"
-    write_fsc(folder / outputs["fsc"], maps.fsc, voxel_A, len(maps.merged.data))
+    write_fsc(folder / outputs["fsc"], maps.fsc)
     return outputs
-
-
-def read_maps(folder: Path, prefix: str, sizes: MapSizes) -> Maps:
-    """Maps that `write_maps` wrote, for a resume after the last round."""
-    volumes = {name: read_mrc(folder / f"{prefix}{name}.mrc")
-               for name in ("half1", "half2", "merged", "mask_fsc")}
-    halves = HalfMaps(volumes["half1"], volumes["half2"])
-    mask = volumes["mask_fsc"].data
-    fsc = corrected_fsc(halves.half1.data, halves.half2.data, mask,
-                        rng=np.random.default_rng(1))
-    weights = np.ones((3, sizes.box_px // 2 + 1))
-    return Maps(halves, volumes["merged"], fsc, mask, weights)

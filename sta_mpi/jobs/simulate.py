@@ -62,8 +62,7 @@ class SimulateJob:
     def row_specs(self) -> dict[str, tuple[tuple[int, ...], str]]:
         """Statistics of every tilt image, and the drift of its frames."""
         n = int(self._first[-1])
-        specs: dict[str, tuple[tuple[int, ...], str]] = {
-            name: ((n,), "float64") for name in STATISTICS}
+        specs: dict[str, tuple[tuple[int, ...], str]] = dict.fromkeys(STATISTICS, ((n,), "float64"))
         if self.parameters.n_frames:
             specs["drift_px"] = ((n, self.parameters.n_frames, 2), "float64")
         return specs

@@ -19,6 +19,6 @@ class FscParameters(JobParameters):
         None, gt=0, description="Diameter of the soft sphere [Å]; default: 0.8 of the box.")
     voxel_A: float | None = Field(
         None, gt=0, description="Voxel edge [Å]; default: that of the first map's header.")
-    randomise_at_fsc: float = Field(
-        0.8, gt=0, lt=1, description="Phases are randomised from the first shell below this "
-        "unmasked FSC.")
+    randomise_at_A: float | None = Field(
+        None, gt=0, description="Randomise phases beyond this resolution [Å]; default: from the "
+        "first shell whose unmasked FSC is below 0.8.")
