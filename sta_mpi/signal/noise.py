@@ -28,6 +28,9 @@ _OUTLIER_SIGMAS = 4.0
 """A tile is left out when the log of its power in some band is this many (robust) standard
 deviations from the median. Of tiles of clean noise fewer than 1 in 1000 are."""
 
+_EMPTY = 1e-6
+"""Share of the largest power at high frequency below which a tile is a constant fill."""
+
 _FEWEST_TILES_TO_JUDGE = 16
 """With fewer tiles a median and its spread say too little to leave any out."""
 
@@ -121,15 +124,18 @@ def _ordinary_tiles(powers: Floats) -> NDArray[np.bool_]:
     """Tiles whose power is like that of most, in the low, middle and high third of the shells.
 
     The log of the power makes bright and empty tiles equally visible; the median and the
-    median absolute deviation do not move with a few percent of outliers.
+    median absolute deviation do not move with a few percent of outliers. Empty tiles (a
+    constant fill at the border) have no say, or half an empty image would make it all empty.
     """
-    keep = np.ones(len(powers), bool)
-    for band in np.array_split(powers[:, 1:], 3, axis=1):
-        total = band.sum(axis=1)
-        log_power = np.log(np.maximum(total, np.finfo(np.float64).tiny))
-        distance = np.abs(log_power - np.median(log_power))
-        keep &= distance <= _OUTLIER_SIGMAS * 1.4826 * np.median(distance)
-    return keep
+    bands = np.array_split(powers[:, 1:], 3, axis=1)
+    detail = bands[-1].sum(axis=1)
+    has_detail = detail > _EMPTY * detail.max()
+    keep = has_detail.copy()
+    for band in bands if has_detail.any() else []:
+        log_power = np.log(np.maximum(band.sum(axis=1), np.finfo(np.float64).tiny))
+        distance = np.abs(log_power - np.median(log_power[has_detail]))
+        keep &= distance <= _OUTLIER_SIGMAS * 1.4826 * np.median(distance[has_detail])
+    return keep if keep.any() else np.ones(len(powers), bool)
 
 
 def _starts(length: int, tile_px: int) -> list[int]:
