@@ -87,8 +87,9 @@ def ctf_error(device: str, n: int) -> float:
     extra, damping = rng.normal(size=shape[1:]), rng.random(shape).astype(np.float32)
     plain = ctf_image_stack(coefficients, n, device=device)
     full = ctf_image_stack(coefficients, n, extra, damping, device=device)
-    return max(float(np.abs(plain - ctf_reference.ctf_images(coefficients, n)).max()),
-               float(np.abs(full - ctf_reference.ctf_images(coefficients, n, extra, damping)).max()))
+    errors = (plain - ctf_reference.ctf_images(coefficients, n),
+              full - ctf_reference.ctf_images(coefficients, n, extra, damping))
+    return float(np.abs(errors).max())
 
 
 def shells_error(device: str, n: int) -> float:
