@@ -14,6 +14,7 @@ from sta_mpi.errors import InputError, ResourceError
 from sta_mpi.formats.mrc_header import HEADER_BYTES, MODES, make_header
 from sta_mpi.formats.mrc_write import describe_not_finite
 
+
 class SectionWriter:
     """Writer of one stack of (n, height, width) images.
 

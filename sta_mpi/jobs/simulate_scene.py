@@ -163,7 +163,8 @@ def _plan(p: SimulateParameters) -> SeriesPlan:
     depth = 2 * int(np.ceil(p.thickness_A / p.pixel_A / 2))
     return SeriesPlan(
         p.pixel_A, Optics(p.voltage_kV, p.cs_mm, p.amp_contrast),
-        (width + width % 2, height + height % 2, depth), (width, height), (p.tilt_min_deg, p.tilt_max_deg, p.tilt_step_deg),
+        (width + width % 2, height + height % 2, depth), (width, height),
+        (p.tilt_min_deg, p.tilt_max_deg, p.tilt_step_deg),
         p.tilt_scheme, p.tilt_group, p.tilt_axis_deg, p.x_tilt_deg, p.tilt_shift_A,
         p.dose_per_tilt_e_per_A2, p.defocus_A, p.defocus_spread_A, p.defocus_tilt_spread_A,
         p.astigmatism_A, p.astig_deg, p.phase_shift_deg, p.hand, p.tilt_scale,

@@ -84,9 +84,10 @@ def binned_series(geometry: SeriesGeometry, binning: int) -> SeriesGeometry:
     def even(size: int) -> int:
         return 2 * int(np.ceil(size / (2 * binning)))
 
-    return replace(geometry, pixel_A=geometry.pixel_A * binning,
-                   tomogram_size_px=tuple(map(even, geometry.tomogram_size_px)),
-                   image_size_px=tuple(map(even, geometry.image_size_px)))
+    x, y, z = map(even, geometry.tomogram_size_px)
+    width, height = map(even, geometry.image_size_px)
+    return replace(geometry, pixel_A=geometry.pixel_A * binning, tomogram_size_px=(x, y, z),
+                   image_size_px=(width, height))
 
 
 def cropped_series(geometry: SeriesGeometry, centre_A: Floats, tomogram_size_px: tuple[int, ...],

@@ -55,7 +55,7 @@ class SeriesGeometry:
     defocus_u_A, defocus_v_A, astig_deg : (n,) float64   at the tomogram centre
     phase_shift_deg : (n,) float64
     scale : (n,) float64                            signal amplitude of the tilt
-    b_factor_A2 : (n,) float64                      dose-independent damping
+    b_factor_A2 : (n,) float64                      damping of tilts of unknown (negative) dose
     hand : int                                      +1: defocus grows with depth; -1: it falls
     defocus_slope : float                           change of defocus per Å of depth
     b_factor_per_dose_A2 : float                    0 for the critical-exposure model

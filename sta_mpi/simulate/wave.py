@@ -64,14 +64,15 @@ def dose_damping(s_per_A: Floats, pre_dose_e_per_A2: float,
     b_factor_per_dose_A2 : float      > 0: exp(-B N s^2 / 4); 0: exp(-N / 2 Nc(s)) with the
                                       critical exposure Nc = 0.245 s^-1.665 + 2.81 of Grant and
                                       Grigorieff (2015)
-    b_factor_A2 : float               a further exp(-B s^2 / 4), the same at any dose
+    b_factor_A2 : float               exp(-B s^2 / 4) instead, where the dose is not known
+                                      (negative)
     """
+    if pre_dose_e_per_A2 < 0:
+        return np.asarray(np.exp(-0.25 * b_factor_A2 * s_per_A**2))
     if b_factor_per_dose_A2 > 0:
-        damping = np.exp(-0.25 * b_factor_per_dose_A2 * pre_dose_e_per_A2 * s_per_A**2)
-    else:
-        critical = 0.245 * np.maximum(s_per_A, 1e-9) ** -1.665 + 2.81
-        damping = np.exp(-0.5 * pre_dose_e_per_A2 / critical)
-    return np.asarray(damping * np.exp(-0.25 * b_factor_A2 * s_per_A**2))
+        return np.asarray(np.exp(-0.25 * b_factor_per_dose_A2 * pre_dose_e_per_A2 * s_per_A**2))
+    critical = 0.245 * np.maximum(s_per_A, 1e-9) ** -1.665 + 2.81
+    return np.asarray(np.exp(-0.5 * pre_dose_e_per_A2 / critical))
 
 
 def detector_mtf(s_per_pixel: Floats, at_nyquist: float) -> Floats:
