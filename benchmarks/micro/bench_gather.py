@@ -3,6 +3,8 @@
 Run: OMP_NUM_THREADS=1 python benchmarks/micro/bench_gather.py
 """
 
+from functools import partial
+
 import numpy as np
 from bench_insert import tilt_axes
 from timing import median_seconds, print_table, rounds_argument
@@ -22,7 +24,7 @@ def main() -> None:
         parts = rng.normal(size=(2 * n, 2 * n, n + 1, 2)).astype(np.float32)
         volume = pack_volume(parts.view(np.complex64)[..., 0], n, r)
         out = np.empty((41, n, n // 2 + 1), np.complex64)
-        calls.append(lambda v=volume, n=n, r=r, out=out: gather_slices(v, axes, n, r, out))
+        calls.append(partial(gather_slices, volume, axes, n, r, out))
         k = np.fft.fftfreq(n, 1 / n)
         samples.append(41 * int((k[:, None] ** 2 + np.arange(n // 2 + 1) ** 2 <= r * r).sum()))
     seconds = median_seconds(calls, rounds)

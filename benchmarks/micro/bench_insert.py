@@ -3,6 +3,8 @@
 Run: OMP_NUM_THREADS=1 python benchmarks/micro/bench_insert.py
 """
 
+from functools import partial
+
 import numpy as np
 from scipy.spatial.transform import Rotation
 from timing import median_seconds, print_table, rounds_argument
@@ -31,7 +33,7 @@ def main() -> None:
         data = rng.normal(size=(*shape, 2)).astype(np.float32).view(np.complex64)[..., 0]
         weight = np.ones(shape, np.float32)
         sums = np.zeros((n * pad, n * pad, n * pad // 2 + 1, 4), np.float32)
-        calls.append(lambda s=sums, d=data, w=weight, r=r, p=pad: insert_slices(s, d, w, axes, r, p))
+        calls.append(partial(insert_slices, sums, data, weight, axes, r, pad))
         k = np.fft.fftfreq(n, 1 / n)
         samples.append(41 * int((k[:, None] ** 2 + np.arange(n // 2 + 1) ** 2 <= r * r).sum()))
     seconds = median_seconds(calls, rounds)
