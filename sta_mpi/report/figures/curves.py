@@ -33,7 +33,7 @@ def fsc_curves(
     Parameters
     ----------
     curves : name to (n_shells,)   FSC of shells 0, 1, 2, ...; the names "unmasked", "masked",
-                                   "randomised", "corrected" have fixed colours
+                                   "randomised" (phases), "corrected" have fixed colours
     voxel_A : float                [Å]
     box_px : int                   edge of the maps; shell i is at i / (box_px voxel_A)
     marks : (threshold, resolution_A) pairs   drawn as points with the resolution in words
@@ -145,7 +145,9 @@ def _mark_resolution(
     axes.plot([s_per_A, s_per_A], [0, threshold], color=INK, linewidth=0.8, linestyle=":")
     axes.plot(s_per_A, threshold, marker="o", color=INK, markersize=6, clip_on=False, zorder=5)
     is_left = s_per_A > 0.75 * nyquist
-    axes.annotate(f"{resolution_A:.3g} Å", (s_per_A, threshold), fontweight="bold",
-                  xytext=(-8 if is_left else 8, 7), textcoords="offset points",
+    is_nyquist = s_per_A > 0.995 * nyquist
+    text = f"{resolution_A:.3g} Å" + (" (Nyquist)" if is_nyquist else "")
+    axes.annotate(text, (s_per_A, threshold), fontweight="bold", xytext=(-8 if is_left else 8, 7),
+                  textcoords="offset points",
                   ha="right" if is_left else "left",
                   bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1})

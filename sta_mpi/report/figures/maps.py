@@ -84,7 +84,7 @@ def map_comparison(
         across, up = _AXIS_NAMES[row]
         _show(panels[row, 0], first, voxel_A, (low, high))
         _show(panels[row, 1], second, voxel_A, (low, high))
-        shown = _show(panels[row, 2], first - second, voxel_A, (-span, span), "PuOr_r")
+        shown = _show(panels[row, 2], first - second, None, (-span, span), "PuOr_r")
         panels[row, 0].set_ylabel(f"{up} →")
         for axes in panels[row]:
             axes.set_xlabel(f"{across} →")
@@ -120,14 +120,15 @@ def _all_finite(*maps: NDArray[Any]) -> bool:
 def _show(
     axes: "Axes",
     image: NDArray[Any],
-    voxel_A: float,
+    voxel_A: float | None,
     limits: tuple[float, float],
     colours: str = "gray",
 ) -> Any:
-    """Draw one picture with a scale bar; long edges are shrunk by block means."""
+    """Draw one picture, with a scale bar for a voxel size; long edges are shrunk by block means."""
     small, factor = block_mean(image, _MAX_PX)
     shown = axes.imshow(small, cmap=colours, vmin=limits[0], vmax=limits[1])
     axes.set(xticks=[], yticks=[])
     axes.grid(False)
-    scale_bar(axes, small.shape[1], voxel_A * factor)
+    if voxel_A is not None:
+        scale_bar(axes, small.shape[1], voxel_A * factor)
     return shown

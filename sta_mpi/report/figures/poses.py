@@ -20,6 +20,7 @@ from sta_mpi.report.figures.style import (
     finite,
     new_figure,
     say_empty,
+    spread_limits,
     thin,
 )
 
@@ -99,20 +100,24 @@ def _draw_sphere(figure: "Figure", axes: "Axes", directions: Floats) -> None:
                      np.arcsin(np.clip(directions[:, 2], -1, 1)), s=14, color=BLUE, alpha=0.7,
                      linewidths=0)
     else:
-        n_latitude = int(np.clip(np.sqrt(len(directions) / 24), 8, 45))
-        density = direction_density(directions, 2 * n_latitude, n_latitude)
-        shown = axes.pcolormesh(
-            np.linspace(-np.pi, np.pi, 2 * n_latitude + 1),
-            np.arcsin(np.linspace(-1, 1, n_latitude + 1)), density, cmap="viridis",
-            vmin=0, vmax=max(2.0, float(np.percentile(density, 99))), rasterized=True)
-        figure.colorbar(shown, ax=axes, orientation="horizontal", shrink=0.6, pad=0.08,
-                        extend="max", label="density (1 = uniform)")
-    longitudes = np.arange(-120, 121, 60)
-    latitudes = np.arange(-60, 61, 30)
-    axes.set_xticks(np.radians(longitudes), [f"{value}°" for value in longitudes], fontsize=8.5,
-                    color="#444444" if len(directions) <= _MAX_POINTS else "white")
+        _draw_density(figure, axes, directions)
+    longitudes, latitudes = np.arange(-120, 121, 60), np.arange(-60, 61, 30)
+    axes.set_xticks(np.radians(longitudes), [""] * len(longitudes))
     axes.set_yticks(np.radians(latitudes), [f"{value}°" for value in latitudes], fontsize=8.5)
     axes.grid(True, color="#b0b0b0", linewidth=0.5)
+
+
+def _draw_density(figure: "Figure", axes: "Axes", directions: Floats) -> None:
+    n_latitude = int(np.clip(np.sqrt(len(directions) / 24), 8, 45))
+    density = direction_density(directions, 2 * n_latitude, n_latitude)
+    # Equal-area rows are tall near the poles; strips of 1° draw their rounded outline.
+    edges = np.radians(np.linspace(-90, 90, 181))
+    rows = ((np.sin(0.5 * (edges[:-1] + edges[1:])) + 1) / 2 * n_latitude).astype(np.intp)
+    shown = axes.pcolormesh(
+        np.linspace(-np.pi, np.pi, 2 * n_latitude + 1), edges, density[rows], cmap="viridis",
+        vmin=0, vmax=max(2.0, float(np.percentile(density, 99))), rasterized=True)
+    figure.colorbar(shown, cax=axes.inset_axes((0.22, -0.13, 0.56, 0.045)), extend="max",
+                    orientation="horizontal", label="density (1 = uniform)")
 
 
 def _draw_polar_profile(axes: "Axes", directions: Floats) -> None:
@@ -150,8 +155,8 @@ def score_histogram(
 
     Notes
     -----
-    Beyond 24 series, the eight with the lowest and the sixteen with the highest median are not
-    told apart by name: series are then drawn in order of their median, evenly thinned.
+    A box spans 25-75 % of a series' particles, its whiskers 5-95 %. Beyond 24 series, boxes
+    stand in the order of their medians, and an even selection of them is drawn.
     """
     values = np.asarray(scores, np.float64)
     is_good = np.isfinite(values)
@@ -174,15 +179,13 @@ def _draw_half_histograms(
     axes: "Axes", values: Floats, is_good: NDArray[np.bool_], half: ArrayLike | None
 ) -> None:
     good = values[is_good]
-    low, high = np.percentile(good, (0.1, 99.9))
-    if high <= low:
-        low, high = float(good.min()) - 0.5, float(good.max()) + 0.5
+    low, high = spread_limits(good)
     edges = np.linspace(low, high, int(np.clip(np.sqrt(len(good)), 8, 60)) + 1)
     groups = [("all", is_good)] if half is None else [
         (f"half {number}", is_good & (np.asarray(half) == number)) for number in (1, 2)]
     for (name, rows), colour in zip(groups, CYCLE, strict=False):
         if rows.any():
-            counts, _ = np.histogram(np.clip(values[rows], low, high), edges)
+            counts, _ = np.histogram(values[rows], edges)
             axes.stairs(counts, edges, color=colour, linewidth=1.6,
                         label=f"{name}: {rows.sum():,}, median {np.median(values[rows]):.3g}")
             axes.stairs(counts, edges, fill=True, color=colour, alpha=0.15)
@@ -199,7 +202,8 @@ def _draw_series_boxes(
 ) -> None:
     groups = [(name, values[is_good & (i_series == i)]) for i, name in enumerate(names)]
     groups = [group for group in groups if len(group[1])]
-    is_thinned = len(groups) > _MAX_BOXES
+    n_series = len(groups)
+    is_thinned = n_series > _MAX_BOXES
     if is_thinned:
         groups.sort(key=lambda group: float(np.median(group[1])))
         groups = [groups[i] for i in thin(len(groups), _MAX_BOXES)]
@@ -212,7 +216,8 @@ def _draw_series_boxes(
              patch_artist=True, boxprops={"facecolor": "#cfe3f2", "edgecolor": BLUE},
              medianprops={"color": INK}, whiskerprops={"color": BLUE}, capprops={"color": BLUE})
     axes.tick_params(axis="y", labelsize=10 if len(boxes) <= 12 else 8)
-    axes.set_title("by tilt series, evenly thinned" if is_thinned else "by tilt series")
+    axes.set_title(f"{len(boxes)} of {n_series} tilt series, by median" if is_thinned
+                   else "by tilt series")
 
 
 def _short(name: str, length: int = 18) -> str:
@@ -255,9 +260,9 @@ def pose_change(
 
 
 def _draw_change_histogram(axes: "Axes", values: Floats, label: str) -> None:
-    high = float(np.percentile(values, 99.5)) or 1.0
+    high = spread_limits(values)[1]
     n_bins = int(np.clip(np.sqrt(len(values)), 8, 60))
-    axes.hist(np.clip(values, 0, high), bins=n_bins, range=(0, high), color=BLUE, alpha=0.8)
+    axes.hist(values, bins=n_bins, range=(0, high), color=BLUE, alpha=0.8)
     median = float(np.median(values))
     axes.axvline(median, color=INK, linewidth=1, linestyle="--")
     axes.set(xlabel=label, ylabel="particles", title=f"median {median:.3g}", xlim=(0, high))

@@ -66,7 +66,8 @@ def draws_png(draw: Callable[P, "Figure"]) -> Callable[P, bytes]:
             figure = draw(*args, **kwargs)
             FigureCanvasAgg(figure)
             buffer = io.BytesIO()
-            figure.savefig(buffer, format="png", dpi=DPI, metadata={"Software": None})
+            figure.savefig(buffer, format="png", dpi=DPI, metadata={"Software": None},
+                           pil_kwargs={"optimize": True})
         return buffer.getvalue()
 
     return draw_png
@@ -121,6 +122,19 @@ def thin(n: int, max_n: int) -> NDArray[np.intp]:
     if n <= max_n:
         return np.arange(n)
     return np.unique(np.linspace(0, n - 1, max_n).round().astype(np.intp))
+
+
+def spread_limits(values: NDArray[Any], tail: float = 0.2) -> tuple[float, float]:
+    """Limits of a histogram: all values, or all but `tail` % at each end where outliers reach far.
+
+    Values are finite and at least one; equal limits are widened by a half to each side.
+    """
+    low, high = float(values.min()), float(values.max())
+    inner_low, inner_high = (float(v) for v in np.percentile(values, (tail, 100 - tail)))
+    margin = 0.5 * (inner_high - inner_low)
+    low = low if low >= inner_low - margin else inner_low
+    high = high if high <= inner_high + margin else inner_high
+    return (low, high) if high > low else (low - 0.5, high + 0.5)
 
 
 def grey_limits(image: NDArray[Any], low: float = 0.5, high: float = 99.7) -> tuple[float, float]:

@@ -10,6 +10,7 @@ from sta_mpi.report.figures.style import (
     GREEN,
     INK,
     ORANGE,
+    PURPLE,
     YELLOW,
     block_mean,
     draws_png,
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_MAX_PX = 900
+_MAX_PX = 640
 _MAX_CIRCLES = 5000
 
 
@@ -40,14 +41,14 @@ def particles_on_image(
 
     Parameters
     ----------
-    image : (h, w) real               raw contrast, shrunk by block means to 900 pixels
+    image : (h, w) real               raw contrast, shrunk by block means to 640 pixels
     xy_px : (n, 2)                    positions on the full image, x then y, pixel centres
                                       at whole numbers
     pixel_A : float                   pixel of the full image [Å]
     diameter_A : float                diameter of the circles [Å]
     title : str
     is_outside : (n,) bool or None    particles that are not used in this image, drawn in
-                                      orange; None marks those with a centre off the image
+                                      purple; None marks those with a centre off the image
 
     Returns
     -------
@@ -90,7 +91,7 @@ def _draw_circles(
 ) -> None:
     from matplotlib.collections import EllipseCollection
 
-    for rows, colour in ((~is_outside, YELLOW), (is_outside, ORANGE)):
+    for rows, colour in ((~is_outside, YELLOW), (is_outside, PURPLE)):
         if rows.any():
             n = int(rows.sum())
             size = np.full(n, 2 * radius_px)

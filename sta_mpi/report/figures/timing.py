@@ -49,15 +49,14 @@ def rank_load(
     -----
     More than 96 ranks are joined into bars of neighbouring ranks, as means.
     """
-    parts = {"computing": np.asarray(busy_s, np.float64),
-             "other (files, sums, checkpoints)": np.zeros(len(np.asarray(busy_s))),
-             "waiting": np.asarray(wait_s, np.float64)}
-    if other_s is None:
-        del parts["other (files, sums, checkpoints)"]
-    else:
+    from matplotlib.ticker import MaxNLocator
+
+    parts = {"computing": np.asarray(busy_s, np.float64)}
+    if other_s is not None:
         parts["other (files, sums, checkpoints)"] = np.asarray(other_s, np.float64)
+    parts["waiting"] = np.asarray(wait_s, np.float64)
     n_ranks = len(parts["computing"])
-    figure = new_figure(8.4, 3.6)
+    figure = new_figure(7.6, 3.7)
     axes = figure.subplots()
     if n_ranks == 0:
         say_empty(axes, "no timing")
@@ -73,9 +72,9 @@ def rank_load(
         floor = floor + height
     axes.set(xlabel="rank" if group == 1 else f"rank (bars are means of {group} ranks)",
              ylabel="time [s]", xlim=(-0.7 * group, n_ranks - 1 + 0.7 * group))
-    axes.locator_params(axis="x", integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator(11, integer=True, min_n_ticks=1))
     axes.set_title(_load_sentence(parts), fontsize=10.5)
-    axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    figure.legend(loc="outside lower center", ncols=3)
     return figure
 
 
@@ -161,7 +160,7 @@ def memory_use(predicted_GiB: Mapping[str, float], peak_GiB: ArrayLike) -> "Figu
     png : bytes
     """
     peaks = finite(peak_GiB)
-    figure = new_figure(8.4, 2.7)
+    figure = new_figure(7.6, 2.9)
     axes = figure.subplots()
     start = 0.0
     for (name, size), colour in zip(
@@ -180,5 +179,5 @@ def memory_use(predicted_GiB: Mapping[str, float], peak_GiB: ArrayLike) -> "Figu
     axes.invert_yaxis()
     axes.grid(False, axis="y")
     axes.set(xlabel="memory of a rank [GiB]", xlim=(0, None))
-    axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.05))
+    figure.legend(loc="outside lower center", ncols=3)
     return figure
