@@ -87,19 +87,18 @@ class SeriesObserver:
     Parameters
     ----------
     series : TiltSeries
-    images : n_tilts arrays (h, w) float32    dark protein, any grey scale
     mean, sd : (n_tilts,) float64             of each image
     noise : (n_tilts, n_shells) float64       noise power a shell of the image scaled to
                                               sd 1, from 0 to Nyquist of the unbinned image
     """
 
-    def __init__(self, series: TiltSeries, images: Sequence[NDArray], mean: Floats, sd: Floats,
-                 noise: Floats, frame: Frame, weighting: Weighting, plans: FftPlans) -> None:
+    def __init__(self, series: TiltSeries, mean: Floats, sd: Floats, noise: Floats,
+                 frame: Frame, weighting: Weighting, plans: FftPlans) -> None:
         if (sd <= 0).any():
             tilt = int(np.flatnonzero(sd <= 0)[0])
             raise DataError(f"tilt series {series.name}, tilt {tilt + 1}: all pixels are equal. "
                             "Exclude this tilt.")
-        self.series, self.images, self.mean, self.sd = series, images, mean, sd
+        self.series, self.mean, self.sd = series, mean, sd
         self.frame, self.weighting, self.plans = frame, weighting, plans
         self._noise = _binned_spectra(noise, frame)
         self._circle = soft_circle(
@@ -114,12 +113,16 @@ class SeriesObserver:
         seen = is_visible(self.series.position_px(xyz_A), self.series.image_size_px, margin)
         return np.flatnonzero(seen)
 
-    def observe(self, xyz_A: Floats, tilts: NDArray[np.intp], name: str) -> "TiltObservation":
-        """Weight the patches of `tilts` around position xyz_A (3,) [Å]."""
+    def observe(self, images: Sequence[NDArray], xyz_A: Floats, tilts: NDArray[np.intp],
+                name: str) -> "TiltObservation":
+        """Weight the patches of `tilts` around position xyz_A (3,) [Å].
+
+        `images` are those of all tilts, (h, w) each, dark protein, any grey scale.
+        """
         frame = self.frame
         position = self.series.position_px(xyz_A)[tilts]
         patches, remainder = cut_patches(
-            [self.images[i] for i in tilts], position, frame.cut_px * frame.binning)
+            [images[i] for i in tilts], position, frame.cut_px * frame.binning)
         self._check(patches, tilts, name)
         # minus: protein is dark on disk, bright inside
         patches -= self.mean[tilts, None, None].astype(np.float32)

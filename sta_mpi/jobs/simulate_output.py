@@ -22,7 +22,7 @@ from sta_mpi.data import Particles
 from sta_mpi.formats.containers import write_h5
 from sta_mpi.formats.mrc_sections import SectionWriter
 from sta_mpi.formats.mrc_write import write_mrc
-from sta_mpi.formats.relion_particles import write_particles
+from sta_mpi.formats.relion_particles_write import write_particles
 from sta_mpi.formats.relion_sets import OptimisationSet, write_optimisation_set
 from sta_mpi.formats.relion_tomograms import TomogramSet, read_tomograms
 from sta_mpi.formats.star_table import StarTable
@@ -66,7 +66,7 @@ def write_project(folder: Path, scene: Scene, parameters: SimulateParameters) ->
         write_particles(folder / "particles_truth.star", _particles(scene, True), tomograms)
         outputs["particles_truth"] = "particles_truth.star"
     write_optimisation_set(folder / "optimisation_set.star", OptimisationSet(
-        particles=Path("particles.star"), tomograms=Path("tomograms.star")))
+        particles=folder / "particles.star", tomograms=folder / "tomograms.star"), folder)
     return outputs
 
 
@@ -147,15 +147,15 @@ def _particles(scene: Scene, true: bool) -> Particles:
 def write_truth(folder: Path, scene: Scene, parameters: SimulateParameters,
                 drift_px: NDArray[np.float64] | None) -> dict[str, str]:
     """Write truth.h5 and the truth maps."""
-    content: dict[str, Any] = {"seed": np.int64(parameters.seed),
-                               "series": np.array([s.name for s in scene.series], object)}
+    arrays: dict[str, Any] = {"series": np.array([s.name for s in scene.series], object)}
     first = 0
     for s in scene.series:
-        content[s.name] = _series_truth(s)
+        truth_of_series = _series_truth(s)
         if drift_px is not None:
-            content[s.name]["frame_drift_px"] = drift_px[first:first + s.true.n_tilts]
+            truth_of_series["frame_drift_px"] = drift_px[first:first + s.true.n_tilts]
+        arrays |= {f"{s.name}/{name}": values for name, values in truth_of_series.items()}
         first += s.true.n_tilts
-    write_h5(folder / "truth.h5", content)
+    write_h5(folder / "truth.h5", arrays, {"what": "simulation truth", "seed": parameters.seed})
     pixel_A = scene.series[0].true.pixel_A
     outputs = {"truth": "truth.h5", "truth_map": "truth.mrc", "truth_mask": "truth_mask.mrc"}
     truth = scene.phantom.truth_map(scene.truth_box_px, pixel_A)

@@ -207,7 +207,8 @@ def _with_random_poses(placed: Placed, phantom: Phantom, parameters: SimulatePar
         n = parameters.n_particles or DEFAULT_PARTICLES
         distance_A = parameters.min_distance_A
         distance_A = 2 * phantom.radius_A if distance_A is None else distance_A
-        xyz_A = random_positions(n, room_A(geometry, phantom.radius_A), distance_A, rng)
+        room = room_A(geometry, phantom.radius_A, 2.0 * phantom.radius_A)
+        xyz_A = random_positions(n, room, distance_A, rng)
         R, surface = random_orientations(n, rng), np.zeros(n, np.int32)
     return replace(placed, R_p2t=R, xyz_A=xyz_A, surface=surface,
                    half=np.zeros(len(xyz_A), np.int8))
@@ -233,12 +234,16 @@ def _on_spheres(geometry: SeriesGeometry, phantom: Phantom, parameters: Simulate
     return np.concatenate(R), np.concatenate(xyz_A), np.concatenate(surface)
 
 
-def room_A(geometry: SeriesGeometry, radius_A: float) -> Floats:
-    """Edges of the box in which objects of a radius stay inside slab and untilted image."""
+def room_A(geometry: SeriesGeometry, radius_A: float, margin_A: float | None = None) -> Floats:
+    """Edges of the box in which objects of a radius stay inside slab and untilted image.
+
+    `margin_A` is kept from the image's edges instead of the radius, so that boxes fit.
+    """
+    margin_A = radius_A if margin_A is None else margin_A
     across = min(geometry.image_size_px) * geometry.pixel_A
     shift_A = float(np.abs(geometry.shift_A).max(initial=0.0))
     depth = geometry.tomogram_size_px[2] * geometry.pixel_A
-    edges = np.array([across - 2 * shift_A, across - 2 * shift_A, depth]) - 2 * radius_A
+    edges = np.array([across - 2 * shift_A - 2 * margin_A] * 2 + [depth - 2 * radius_A])
     if edges.min() <= 0:
         raise UsageError(
             f"objects of radius {radius_A:.0f} Å do not fit: images are {across:.0f} Å wide with "

@@ -80,6 +80,7 @@ class TiltSeriesSource:
 
     inputs: InputSet
     options: ObservationOptions
+    n_slots: int = 1
     kind: str = "tilt-series"
     _store: Any = None
     _plans: Any = None
@@ -92,9 +93,8 @@ class TiltSeriesSource:
         return [(window, window), (frame.cut_px, frame.cut_px)]
 
     def bytes_shared(self) -> int:
-        """Node-shared memory of all tilt images, float32."""
-        return sum(4 * ts.n_tilts * int(np.prod(ts.image_size_px or (0, 0)))
-                   for ts in self.inputs.series)
+        """Node-shared memory of the tilt images that are held at once."""
+        return 4 * self.n_slots * max(_Slot.size(ts) for ts in self.inputs.series)
 
     def check(self) -> None:
         """Refuse series whose particles cannot be located on images."""
@@ -109,63 +109,88 @@ class TiltSeriesSource:
                                  "Give rlnTomoXShiftAngst and rlnTomoYShiftAngst.")
 
     def prepare(self, runtime: Any, plans: FftPlans) -> None:
-        """Allocate one node-shared slot a series; images are read when first needed."""
+        """Allocate node-shared slots, once; images are read when first needed."""
         self._plans = plans
-        self._store = [
-            (runtime.shared_slot(self._slot_arrays(ts)), ts) for ts in self.inputs.series]
-
-    def _slot_arrays(self, ts: TiltSeries) -> dict[str, tuple[tuple[int, ...], str]]:
-        assert ts.image_size_px is not None
-        width, height = ts.image_size_px
-        tile = min(NOISE_TILE_PX, width, height) // 2 * 2
-        return {"images": ((ts.n_tilts, height, width), "float32"),
-                "mean": ((ts.n_tilts,), "float64"), "sd": ((ts.n_tilts,), "float64"),
-                "noise": ((ts.n_tilts, tile // 2 + 1), "float64")}
-
-    def _load(self, ts: TiltSeries, arrays: dict[str, NDArray]) -> None:
-        beside = [self.inputs.paths.tomograms, self.inputs.paths.particles]
-        for i, image in enumerate(series_images(ts, beside)):
-            if image.shape != arrays["images"].shape[1:]:
-                raise DataError(
-                    f"tilt series {ts.name}, tilt {i + 1}: image {ts.image_names[i]} has "
-                    f"{image.shape[1]} x {image.shape[0]} px, the first one {ts.image_size_px}. "
-                    "Use images of one size.")
-            arrays["images"][i] = image
-            arrays["mean"][i] = arrays["images"][i].mean(dtype=np.float64)
-            arrays["sd"][i] = arrays["images"][i].std(dtype=np.float64)
-            arrays["noise"][i] = self._noise(arrays, i)
-
-    def _noise(self, arrays: dict[str, NDArray], i: int) -> Floats:
-        n_shells = arrays["noise"].shape[1]
-        sd = arrays["sd"][i]
-        if not self.options.measured_noise or not np.isfinite(sd) or sd <= 0:
-            return np.ones(n_shells)
-        scaled = (arrays["images"][i] - np.float32(arrays["mean"][i])) / np.float32(sd)
-        spectrum = noise_spectrum(scaled, 2 * (n_shells - 1))
-        return np.maximum(spectrum, 1e-4 * spectrum.max())
-
-    def observer(self, i_tomo: int) -> SeriesObserver:
-        """The observer of a series; its images are read now if no rank of the node has."""
-        if i_tomo not in self._observers:
-            slot, ts = self._store[i_tomo]
-            arrays = slot.get(lambda a: self._load(ts, a))
-            self._observers[i_tomo] = SeriesObserver(
-                ts, list(arrays["images"]), arrays["mean"], arrays["sd"], arrays["noise"],
-                self.options.frame, self.options.weighting, self._plans)
-        return self._observers[i_tomo]
+        self._observers.clear()
+        if self._store is None:
+            largest = max(_Slot.size(ts) for ts in self.inputs.series)
+            self._store = runtime.slots(self.n_slots, (largest,), np.float32)
 
     def observe(self, row: int, offset_A: Floats) -> Any:
         """Cut particle `row` at its picked position plus offset."""
         particles = self.inputs.particles
-        observer = self.observer(int(particles.i_tomo[row]))
+        i_tomo = int(particles.i_tomo[row])
+        ts = self.inputs.series[i_tomo]
         xyz_A = particles.xyz_A[row] + offset_A
-        tilts = _within_dose(observer.visible_tilts(xyz_A), observer.series,
-                             self.options.max_dose_e_per_A2)
-        if len(tilts) == 0:
-            raise DataError(
-                f"particle {particles.names[row]}: no tilt image holds its whole box. Use a "
-                "smaller box, or leave it out.")
-        return observer.observe(xyz_A, tilts, str(particles.names[row]))
+        with self._store.load_once(i_tomo, lambda a: self._load(ts, _Slot(ts, a))) as flat:
+            slot = _Slot(ts, flat)
+            observer = self._observer(i_tomo, slot)
+            tilts = _within_dose(observer.visible_tilts(xyz_A), ts,
+                                 self.options.max_dose_e_per_A2)
+            if len(tilts) == 0:
+                raise DataError(
+                    f"particle {particles.names[row]}: no tilt image holds its whole box. Use a "
+                    "smaller box, or leave it out.")
+            return observer.observe(slot.images, xyz_A, tilts, str(particles.names[row]))
+
+    def _observer(self, i_tomo: int, slot: "_Slot") -> SeriesObserver:
+        """The observer of a series; only the last one is kept, units come by series."""
+        if i_tomo not in self._observers:
+            self._observers.clear()
+            self._observers[i_tomo] = SeriesObserver(
+                self.inputs.series[i_tomo], slot.mean.astype(float), slot.sd.astype(float),
+                slot.noise.astype(float), self.options.frame, self.options.weighting,
+                self._plans)
+        return self._observers[i_tomo]
+
+    def _load(self, ts: TiltSeries, slot: "_Slot") -> None:
+        beside = [self.inputs.paths.tomograms, self.inputs.paths.particles]
+        for i, image in enumerate(series_images(ts, beside)):
+            if image.shape != slot.images.shape[1:]:
+                raise DataError(
+                    f"tilt series {ts.name}, tilt {i + 1}: image {ts.image_names[i]} has "
+                    f"{image.shape[1]} x {image.shape[0]} px, the first one {ts.image_size_px}. "
+                    "Use images of one size.")
+            slot.images[i] = image
+            slot.mean[i] = slot.images[i].mean(dtype=np.float64)
+            slot.sd[i] = slot.images[i].std(dtype=np.float64)
+            slot.noise[i] = self._noise(slot, i)
+
+    def _noise(self, slot: "_Slot", i: int) -> Floats:
+        n_shells = slot.noise.shape[1]
+        sd = slot.sd[i]
+        if not self.options.measured_noise or not np.isfinite(sd) or sd <= 0:
+            return np.ones(n_shells)
+        spectrum = noise_spectrum((slot.images[i] - slot.mean[i]) / sd, 2 * (n_shells - 1))
+        return np.maximum(spectrum, 1e-4 * spectrum.max())
+
+
+class _Slot:
+    """One tilt series in a flat float32 array: images, mean, sd and noise spectra."""
+
+    def __init__(self, ts: TiltSeries, flat: NDArray[np.float32]) -> None:
+        n, (width, height), n_shells = ts.n_tilts, _image_size(ts), _n_shells(ts)
+        sizes = np.cumsum([n * height * width, n, n, n * n_shells])
+        images, mean, sd, noise = np.split(flat[: sizes[-1]], sizes[:-1])
+        self.images = images.reshape(n, height, width)
+        self.mean, self.sd = mean, sd
+        self.noise = noise.reshape(n, n_shells)
+
+    @staticmethod
+    def size(ts: TiltSeries) -> int:
+        """Numbers that a series takes."""
+        width, height = _image_size(ts)
+        return ts.n_tilts * (width * height + 2 + _n_shells(ts))
+
+
+def _image_size(ts: TiltSeries) -> tuple[int, int]:
+    assert ts.image_size_px is not None
+    return ts.image_size_px
+
+
+def _n_shells(ts: TiltSeries) -> int:
+    tile = min(NOISE_TILE_PX, *_image_size(ts)) // 2 * 2
+    return tile // 2 + 1
 
 
 @dataclass
