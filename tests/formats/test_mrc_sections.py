@@ -44,7 +44,7 @@ def test_finishing_twice_is_harmless(tmp_path):
 
 
 def test_values_beyond_float16_are_refused(tmp_path):
-    with pytest.raises(InputError, match="section 2.*write mode 2"):
+    with pytest.raises(InputError, match=r"section 2.*write mode 2"):
         SectionWriter(tmp_path / "s.mrcs", SHAPE, 1.0, 12).write(1, IMAGES[1] + 1e6)
 
 
