@@ -14,7 +14,8 @@ def last_kx(room, n):
     """Largest kx with kx^2 <= room and below the Nyquist frequency of n; -1 for none."""
     if room < 0:
         return -1
-    return min(int(math.sqrt(room)), (n - 1) // 2)
+    last, end = int(math.sqrt(room)), (n - 1) // 2
+    return last if last < end else end
 
 
 def signed_frequency(i, n):
