@@ -81,6 +81,14 @@ def projection_from_angles(
     Returns
     -------
     (n, 3, 4) float64
+
+    Examples
+    --------
+    A point 100 A above the centre, seen at a tilt of 90 degrees, moves along +x:
+
+    >>> P = projection_from_angles([0.0], [90.0], [0.0], [[0.0, 0.0]], (400, 400, 200), 2.0)
+    >>> (P[0] @ [0.0, 0.0, 100.0, 1.0]).round(6) + 0.0
+    array([100.,   0.,   0.])
     """
     rotation = tilt_rotation(x_tilt_deg, y_tilt_deg, z_rot_deg)
     P = np.zeros((len(rotation), 3, 4))

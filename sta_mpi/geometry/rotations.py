@@ -62,6 +62,12 @@ def angular_distance_deg(R1: ArrayLike, R2: ArrayLike) -> Floats:
     -----
     From the Frobenius norm, ||R1 - R2|| = 2 sqrt(2) sin(angle / 2), near 0, and from the
     trace near 180 degrees. Either alone loses half of the digits at one end.
+
+    Examples
+    --------
+    >>> quarter = rotation_from_vector([0.0, 0.0, np.pi / 2])
+    >>> float(angular_distance_deg(quarter, np.eye(3)).round(9))
+    90.0
     """
     first, second = np.asarray(R1, np.float64), np.asarray(R2, np.float64)
     half_sine = np.linalg.norm(first - second, axis=(-2, -1)) / np.sqrt(8.0)

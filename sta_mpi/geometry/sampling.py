@@ -79,6 +79,11 @@ def healpix_rotations(
     particle axes, on which the group acts. A direction is kept when it is nearer to a
     fixed generic direction than its mates are (a Dirichlet cell). A direction that lies on
     an m-fold axis keeps the first 1/m of its psi values.
+
+    Examples
+    --------
+    >>> len(healpix_rotations(2)), len(healpix_rotations(2, "D2"))
+    (4608, 1152)
     """
     step = healpix_step_deg(order) if psi_step_deg is None else psi_step_deg
     if not 0.0 < step <= 360.0:
@@ -158,6 +163,12 @@ def shift_grid(range_px: float, step_px: float) -> Floats:
     ----------
     range_px : float   radius of the ball, 0: only the zero shift
     step_px : float    spacing of the grid; any unit of length, the same for both
+
+    Examples
+    --------
+    >>> shift_grid(2.0, 2.0)[:2]
+    array([[ 0.,  0.,  0.],
+           [-2.,  0.,  0.]])
     """
     _check_step("step_px", step_px)
     if range_px < 0.0:

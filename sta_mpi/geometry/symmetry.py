@@ -54,6 +54,11 @@ def symmetry_matrices(name: str) -> Floats:
     ------
     InputError
         For a name that is not one of these.
+
+    Examples
+    --------
+    >>> [len(symmetry_matrices(name)) for name in ("C1", "C6", "D2", "T", "O", "I1")]
+    [1, 6, 4, 12, 24, 60]
     """
     kind = name.strip().upper()
     if match := re.fullmatch(r"([CD])([1-9]\d{0,2})", kind):

@@ -28,6 +28,11 @@ def raised_cosine_lowpass(k: ArrayLike, cutoff: float, edge: float) -> Floats:
     k : array            frequencies
     cutoff, edge : float   in the unit of k; the edge runs from cutoff - edge / 2 to
                            cutoff + edge / 2; 0: a hard edge, the cutoff itself kept
+
+    Examples
+    --------
+    >>> raised_cosine_lowpass([9.0, 10.0, 11.0], cutoff=10.0, edge=2.0).round(3).tolist()
+    [1.0, 0.5, 0.0]
     """
     frequency = np.asarray(k, np.float64)
     if edge <= 0.0:

@@ -207,6 +207,11 @@ def resolution_A(
 
     `rule` is that of `resolution_shell`. Shell s of a box of n voxels stands for
     n * voxel_A / s.
+
+    Examples
+    --------
+    >>> resolution_A([1.0, 0.9, 0.5, 0.1], voxel_A=2.0, box_px=6)
+    6.0
     """
     shell = resolution_shell(curve, threshold, rule)
     return box_px * voxel_A / shell if shell > 0 else float("inf")

@@ -33,6 +33,11 @@ def soft_sphere(
     Returns
     -------
     (n, n, n) float32
+
+    Examples
+    --------
+    >>> soft_sphere(16, 3.0, 2.0)[8, 8, 8:].tolist()
+    [1.0, 1.0, 1.0, 1.0, 0.5, 0.0, 0.0, 0.0]
     """
     return _raised_cosine(_radius(n, 3, centre_xyz_px) - radius_px, edge_px)
 

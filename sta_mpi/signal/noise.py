@@ -75,6 +75,11 @@ def interpolate_spectrum(spectrum: ArrayLike, n: int) -> Floats:
     -----
     Power per orthonormal coefficient does not depend on the box: values are interpolated
     linearly and not scaled. An odd box ends just below the last shell of the spectrum.
+
+    Examples
+    --------
+    >>> interpolate_spectrum([5.0, 3.0, 2.0, 2.0, 2.0], 4).tolist()
+    [5.0, 2.0, 2.0]
     """
     values = np.asarray(spectrum, np.float64)
     m = 2 * (len(values) - 1)
