@@ -82,14 +82,17 @@ def pack_volume(padded_rft: Complex, n: int, r_max_px: float | None = None) -> G
     scale = n_pad / n
     reach = int(np.ceil(limit * scale * (1 + STRETCH)))
     zy = np.arange(-reach, reach + 2) % n_pad
+    mate = -zy % n_pad
     data = np.empty((len(zy), len(zy), reach + 2), np.complex64)
-    for x in range(reach + 2):
+    n_stored = min(reach + 2, n_pad // 2 + 1)
+    for i, z in enumerate(zy):
+        data[i, :, :n_stored] = padded_rft[z, zy, :n_stored]
+    for x in range(n_stored, reach + 2):  # unpadded: one or two frequencies past the Nyquist
         wrapped = x % n_pad
         if wrapped <= n_pad // 2:
-            data[:, :, x] = padded_rft[np.ix_(zy, zy, [wrapped])][:, :, 0]
+            data[:, :, x] = padded_rft[zy][:, zy, wrapped]
         else:
-            mate = -zy % n_pad
-            data[:, :, x] = padded_rft[np.ix_(mate, mate, [n_pad - wrapped])][:, :, 0].conj()
+            data[:, :, x] = padded_rft[mate][:, mate, n_pad - wrapped].conj()
     return GatherVolume(data, n, scale, limit, reach)
 
 
