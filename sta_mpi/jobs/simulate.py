@@ -30,7 +30,7 @@ STATISTICS = ("lowest", "highest", "mean", "sd")
 def input_files(parameters: SimulateParameters) -> list[Path]:
     """Files whose content the fingerprint covers."""
     files = [p for p in (parameters.model, parameters.density_map) if p is not None]
-    if parameters.like is not None or parameters.tomograms is not None:
+    if parameters.is_twin:
         files += project_files(parameters)
     return files
 
@@ -62,7 +62,8 @@ class SimulateJob:
     def row_specs(self) -> dict[str, tuple[tuple[int, ...], str]]:
         """Statistics of every tilt image, and the drift of its frames."""
         n = int(self._first[-1])
-        specs: dict[str, tuple[tuple[int, ...], str]] = dict.fromkeys(STATISTICS, ((n,), "float64"))
+        specs: dict[str, tuple[tuple[int, ...], str]] = dict.fromkeys(
+            STATISTICS, ((n,), "float64"))
         if self.parameters.n_frames:
             specs["drift_px"] = ((n, self.parameters.n_frames, 2), "float64")
         return specs

@@ -5,6 +5,7 @@
     frames/<name>_<tilt>.mrcs                 movies, where asked for
     particles.star, optimisation_set.star     poses (perturbed where asked for)
     particles_truth.star                      true poses, where they differ
+    motion_truth.star                         particle motion, where there is any; not in the set
     truth.h5                                  everything that was drawn
     truth.mrc, truth_mask.mrc                 the particle at the pixel of the images
 
@@ -22,6 +23,7 @@ from sta_mpi.data import Particles
 from sta_mpi.formats.containers import write_h5
 from sta_mpi.formats.mrc_sections import SectionWriter
 from sta_mpi.formats.mrc_write import write_mrc
+from sta_mpi.formats.relion_motion import write_motion
 from sta_mpi.formats.relion_particles_write import write_particles
 from sta_mpi.formats.relion_sets import OptimisationSet, write_optimisation_set
 from sta_mpi.formats.relion_tomograms import TomogramSet, read_tomograms
@@ -65,6 +67,10 @@ def write_project(folder: Path, scene: Scene, parameters: SimulateParameters) ->
     if parameters.perturb_angle_deg > 0 or parameters.perturb_shift_A > 0:
         write_particles(folder / "particles_truth.star", _particles(scene, True), tomograms)
         outputs["particles_truth"] = "particles_truth.star"
+    if parameters.motion_A > 0:
+        write_motion(folder / "motion_truth.star", _motion(scene), _particles(scene, True),
+                     tomograms)
+        outputs["motion_truth"] = "motion_truth.star"
     write_optimisation_set(folder / "optimisation_set.star", OptimisationSet(
         particles=folder / "particles.star", tomograms=folder / "tomograms.star"), folder)
     return outputs
@@ -142,6 +148,17 @@ def _particles(scene: Scene, true: bool) -> Particles:
         R_box2t=np.repeat(np.eye(3)[None], n, axis=0),
         half=np.concatenate([s.half for s in series]).astype(np.int8),
         optics_group=np.repeat(group, counts).astype(np.int32), columns=columns)
+
+
+def _motion(scene: Scene) -> Floats:
+    """Motion (n, most tilts, 3) [Å] of all particles of the list; NaN beyond a series' tilts."""
+    most = max(s.true.n_tilts for s in scene.series)
+    motions = []
+    for s in scene.series:
+        motion = np.full((len(s.targets), most, 3), np.nan)
+        motion[:, :s.true.n_tilts] = 0.0 if s.targets.motion_A is None else s.targets.motion_A
+        motions.append(motion)
+    return np.concatenate(motions)
 
 
 def write_truth(folder: Path, scene: Scene, parameters: SimulateParameters,

@@ -144,7 +144,7 @@ def _model_phantom(parameters: SimulateParameters, pixel_A: float) -> GridPhanto
 
 def place_particles(parameters: SimulateParameters) -> list[Placed]:
     """Geometry and poses, of a real project or planned; random poses are still missing."""
-    if parameters.like is not None or parameters.tomograms is not None:
+    if parameters.is_twin:
         return _placed_like(parameters)
     plan = _plan(parameters)
     digits = max(2, len(str(parameters.n_series)))

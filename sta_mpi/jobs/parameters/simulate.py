@@ -150,7 +150,13 @@ class SimulateParameters(JobParameters):
             raise ValueError("tilt_min_deg is above tilt_max_deg")
         if self.truth_box_px is not None and self.truth_box_px % 2:
             raise ValueError("truth_box_px must be even")
-        if self.like is None and (self.series or self.binning > 1 or self.crop
-                                  or self.tomograms or self.particles):
-            raise ValueError("series, binning, crop, tomograms and particles go with --like")
+        if (self.tomograms is None) != (self.particles is None) and self.like is None:
+            raise ValueError("tomograms and particles go together, or with --like")
+        if not self.is_twin and (self.series or self.binning > 1 or self.crop):
+            raise ValueError("series, binning and crop go with --like")
         return self
+
+    @property
+    def is_twin(self) -> bool:
+        """Whether geometry and poses come from a real project."""
+        return self.like is not None or self.tomograms is not None
