@@ -1,0 +1,139 @@
+"""Memory: predicted from declared sizes, available on the node, and the measured peak.
+
+The prediction of a rank is what the process holds when it is made (Python, libraries)
+plus the arrays that the job declares; the prediction of a node is that times its ranks
+plus the arrays that a node holds once. Available memory is the smaller of what the
+kernel reports and what the control group of the batch system still allows.
+"""
+
+import resource
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+
+from sta_mpi.errors import ResourceError
+
+GiB = 1024.0 ** 3
+
+
+@dataclass(frozen=True)
+class MemoryPlan:
+    """Declared array sizes of a job [bytes], by what they are for.
+
+    Parameters
+    ----------
+    rank_bytes : mapping of str to float   arrays that every rank holds at the peak
+    node_bytes : mapping of str to float   arrays held once a node
+    """
+
+    rank_bytes: Mapping[str, float] = field(default_factory=dict)
+    node_bytes: Mapping[str, float] = field(default_factory=dict)
+
+    def plus(self, other: "MemoryPlan") -> "MemoryPlan":
+        """Return both plans together; equal names add up."""
+        def merged(a: Mapping[str, float], b: Mapping[str, float]) -> dict[str, float]:
+            return {name: a.get(name, 0.0) + b.get(name, 0.0) for name in {**a, **b}}
+
+        return MemoryPlan(merged(self.rank_bytes, other.rank_bytes),
+                          merged(self.node_bytes, other.node_bytes))
+
+    def node_peak_GiB(self, ranks: int, process_bytes: float) -> float:
+        """Return the predicted peak of a node with that many ranks [GiB]."""
+        each = sum(self.rank_bytes.values()) + process_bytes
+        return (ranks * each + sum(self.node_bytes.values())) / GiB
+
+    def rank_peak_GiB(self, process_bytes: float) -> float:
+        """Return the predicted peak resident size of the rank that fills the node's arrays.
+
+        Pages of shared arrays count for every process that has touched them.
+        """
+        total = sum(self.rank_bytes.values()) + sum(self.node_bytes.values())
+        return (total + process_bytes) / GiB
+
+    def table(self) -> list[tuple[str, str, float]]:
+        """Return rows (name, "rank" or "node", GiB), largest first."""
+        rows = [(name, "rank", size / GiB) for name, size in self.rank_bytes.items()]
+        rows += [(name, "node", size / GiB) for name, size in self.node_bytes.items()]
+        return sorted(rows, key=lambda row: -row[2])
+
+
+def process_bytes() -> int:
+    """Return the resident size of this process now [bytes]."""
+    return int(psutil.Process().memory_info().rss)
+
+
+def peak_memory_GiB() -> float:
+    """Return the largest resident size this process ever had [GiB]."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024.0 ** 2
+
+
+def available_GiB(root: Path = Path("/")) -> float:
+    """Return the memory that this node can still give [GiB], control group limits included."""
+    available = float(psutil.virtual_memory().available)
+    for limit, usage in _cgroup_limits(root):
+        available = min(available, limit - usage)
+    return max(0.0, available) / GiB
+
+
+def _cgroup_limits(root: Path) -> list[tuple[float, float]]:
+    """Return (limit, use) [bytes] of this process's control groups, versions 1 and 2."""
+    try:
+        lines = (root / "proc/self/cgroup").read_text().splitlines()
+    except OSError:
+        return []
+    found = []
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if controllers not in ("", "memory"):
+            continue
+        base = root / "sys/fs/cgroup" / ("memory" if controllers else "")
+        names = (("memory.limit_in_bytes", "memory.usage_in_bytes") if controllers
+                 else ("memory.max", "memory.current"))
+        folder = base / path.lstrip("/")
+        for level in (folder, *folder.parents):
+            limit, usage = (_read_number(level / name) for name in names)
+            if limit is not None and usage is not None:
+                found.append((limit, usage))
+            if level == base:
+                break
+    return found
+
+
+def _read_number(path: Path) -> float | None:
+    try:
+        return float(path.read_text())
+    except (OSError, ValueError):  # no such file, or the word "max"
+        return None
+
+
+def check_memory(plan: MemoryPlan, ranks: int, host: str, max_memory_GiB: float | None = None,
+                 now_bytes: float | None = None, free_GiB: float | None = None) -> float:
+    """Return the predicted peak of a node [GiB]; ResourceError where it does not fit.
+
+    Parameters
+    ----------
+    plan : MemoryPlan
+    ranks : int                       ranks on this node
+    max_memory_GiB : float or None    the user's limit for a node
+    now_bytes, free_GiB : float or None   size of this process and free memory, measured
+                                          when None (given in tests)
+    """
+    now = process_bytes() if now_bytes is None else now_bytes
+    free = available_GiB() if free_GiB is None else free_GiB
+    peak = plan.node_peak_GiB(ranks, now)
+    # what the ranks hold already is no longer free, but it is part of the peak
+    limit, source = free + ranks * now / GiB, "has"
+    if max_memory_GiB is not None and max_memory_GiB < limit:
+        limit, source = max_memory_GiB, "may use (--max-memory-GiB)"
+    if peak > limit:
+        shared = sum(plan.node_bytes.values()) / GiB
+        each = plan.node_peak_GiB(1, now) - shared
+        fits = int((limit - shared) // each) if limit > shared else 0
+        remedy = (f"Use at most {fits} ranks a node" if fits >= 1
+                  else "Use a smaller box, more binning, or a node with more memory")
+        raise ResourceError(
+            f"the plan needs {peak:.1f} GiB on {host} ({ranks} ranks of {each:.2f} GiB and "
+            f"{shared:.2f} GiB shared), the node {source} {limit:.1f} GiB. {remedy}.")
+    return peak

@@ -1,0 +1,87 @@
+"""The units not yet leased, and which of them a node gets next.
+
+Order: units of ordinary size before the small ones of the tail (those that cost at most
+half of the largest of their group); within that, a group the node already works on,
+else a group that no node has, else a share of the group with the most work left for
+each of its nodes. Within a group, largest first. Ties go by group name and unit id, so
+the order depends on the events alone.
+"""
+
+from collections.abc import Collection, Sequence
+
+from sta_mpi.parallel.job import Unit
+
+
+class _Stage:
+    """Units of one stage (ordinary or tail), by group, the largest at the end."""
+
+    def __init__(self, units: Sequence[Unit]) -> None:
+        self.queues: dict[str, list[Unit]] = {}
+        for unit in sorted(units, key=lambda u: (u.cost, -u.id)):
+            self.queues.setdefault(unit.group, []).append(unit)
+        self.cost = {group: sum(u.cost for u in queue) for group, queue in self.queues.items()}
+        self.by_cost = sorted(self.queues, key=lambda g: (self.cost[g], g))
+
+    def pop(self, group: str) -> int:
+        unit = self.queues[group].pop()
+        self.cost[group] -= unit.cost
+        if not self.queues[group]:
+            del self.queues[group]
+        return unit.id
+
+
+class UnitPool:
+    """Units waiting to be leased.
+
+    Parameters
+    ----------
+    units : sequence of Unit
+    closed : collection of int        ids that are not to be leased
+    order : sequence of int or None   fixed order of ids; groups and costs are then ignored
+    """
+
+    def __init__(self, units: Sequence[Unit], closed: Collection[int] = (),
+                 order: Sequence[int] | None = None) -> None:
+        waiting = [unit for unit in units if unit.id not in closed]
+        self.remaining = len(waiting)
+        self._order: list[int] | None = None
+        if order is not None:
+            self._order = [i for i in reversed(order) if i not in closed]
+            if sorted(self._order) != [unit.id for unit in waiting]:
+                raise ValueError("the order given is not a permutation of the unit ids")
+        largest: dict[str, float] = {}
+        for unit in units:
+            largest[unit.group] = max(unit.cost, largest.get(unit.group, 0.0))
+        tail = [u for u in waiting if u.cost <= 0.5 * largest[u.group]]
+        head = [u for u in waiting if u.cost > 0.5 * largest[u.group]]
+        self._stages = [_Stage(head), _Stage(tail)]
+        self._groups_of: dict[int, set[str]] = {}
+        self._nodes_on: dict[str, int] = {}
+
+    def take(self, node: int) -> int | None:
+        """Remove and return the unit this node does next; None where nothing waits."""
+        if self.remaining == 0:
+            return None
+        self.remaining -= 1
+        if self._order is not None:
+            return self._order.pop()
+        stage = next(stage for stage in self._stages if stage.queues)
+        mine = self._groups_of.setdefault(node, set())
+        own = [group for group in mine if group in stage.queues]
+        if own:
+            group = max(own, key=lambda g: (stage.cost[g], g))
+        else:
+            group = self._fresh(stage) or self._most_left(stage)
+            mine.add(group)
+            self._nodes_on[group] = self._nodes_on.get(group, 0) + 1
+        return stage.pop(group)
+
+    def _fresh(self, stage: _Stage) -> str | None:
+        while stage.by_cost:
+            group = stage.by_cost.pop()
+            if group in stage.queues and group not in self._nodes_on:
+                return group
+        return None
+
+    def _most_left(self, stage: _Stage) -> str:
+        return max(stage.queues, key=lambda g: (stage.cost[g] / (1 + self._nodes_on.get(g, 0)), g))
