@@ -68,6 +68,11 @@ class SectionWriter:
                 f"({error.strerror or error}). Free some space or choose another output "
                 "folder.") from error
 
+    def discard(self) -> None:
+        """Remove what an earlier run with other sizes may have left; call before any `write`."""
+        self.partial.unlink(missing_ok=True)
+        self.path.unlink(missing_ok=True)
+
     @staticmethod
     def _write_all(handle: int, data: memoryview, offset: int) -> None:
         written = 0

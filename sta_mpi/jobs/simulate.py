@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from sta_mpi.formats.mrc_sections import SectionWriter
 from sta_mpi.formats.mrc_write import write_mrc
 from sta_mpi.jobs.engine import engine_results, run_stage
-from sta_mpi.jobs.folder import JobFolder, JobOutcome
+from sta_mpi.jobs.folder import RESUMED, JobFolder, JobOutcome
 from sta_mpi.jobs.parameters.simulate import SimulateParameters
 from sta_mpi.jobs.simulate_like import project_files
 from sta_mpi.jobs.simulate_output import frames_name, stack_writer, write_project, write_truth
@@ -134,6 +134,9 @@ def stack_statistics(lowest: NDArray, highest: NDArray, mean: NDArray, sd: NDArr
 def run(parameters: SimulateParameters, folder: JobFolder, runtime: Any) -> JobOutcome:
     """Simulate and write a RELION 5 project with its truth."""
     scene = build_scene(parameters)
+    if runtime.is_root and folder.state != RESUMED:
+        for s in scene.series:
+            stack_writer(folder.path, s.true, parameters.image_type).discard()
     job = SimulateJob(scene, parameters, folder.path, folder.fingerprint)
     result = run_stage(job, folder, runtime, parameters)
     if not runtime.is_root:

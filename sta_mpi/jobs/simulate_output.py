@@ -5,6 +5,7 @@
     frames/<name>_<tilt>.mrcs                 movies, where asked for
     particles.star, optimisation_set.star     poses (perturbed where asked for)
     particles_truth.star                      true poses, where they differ
+    mtf.star                                  detector MTF, where it is not 1
     motion_truth.star                         particle motion, where there is any; not in the set
     truth.h5                                  everything that was drawn
     truth.mrc, truth_mask.mrc                 the particle at the pixel of the images
@@ -27,12 +28,15 @@ from sta_mpi.formats.relion_motion import write_motion
 from sta_mpi.formats.relion_particles_write import write_particles
 from sta_mpi.formats.relion_sets import OptimisationSet, write_optimisation_set
 from sta_mpi.formats.relion_tomograms import TomogramSet, read_tomograms
+from sta_mpi.formats.star import write_star
 from sta_mpi.formats.star_table import StarTable
 from sta_mpi.jobs.parameters.simulate import SimulateParameters
 from sta_mpi.jobs.simulate_scene import Scene, SeriesScene
 from sta_mpi.simulate.phantom import Phantom
 from sta_mpi.simulate.tilts import Floats, SeriesGeometry
+from sta_mpi.simulate.wave import detector_mtf
 
+MTF_NAME = "mtf.star"
 MASK_LEVEL = 0.05
 """Density relative to the highest that belongs to the particle, for the truth mask."""
 MASK_EXTEND_A, MASK_EDGE_A = 6.0, 15.0
@@ -57,7 +61,9 @@ def stack_writer(folder: Path, geometry: SeriesGeometry, image_type: str) -> Sec
 
 def write_project(folder: Path, scene: Scene, parameters: SimulateParameters) -> dict[str, str]:
     """Write STAR files; the names of what was written."""
-    tomograms = TomogramSet(_tomogram_table(scene), {
+    if parameters.mtf_at_nyquist < 1:
+        write_star(folder / MTF_NAME, [_mtf_table(parameters.mtf_at_nyquist)])
+    tomograms = TomogramSet(_tomogram_table(scene, parameters), {
         s.name: _tilt_table(s.written, parameters.n_frames) for s in scene.series})
     tomograms.write(folder / "tomograms.star", folder)
     tomograms = read_tomograms(folder / "tomograms.star", folder)
@@ -76,7 +82,14 @@ def write_project(folder: Path, scene: Scene, parameters: SimulateParameters) ->
     return outputs
 
 
-def _tomogram_table(scene: Scene) -> StarTable:
+def _mtf_table(at_nyquist: float) -> StarTable:
+    """The detector's MTF as RELION tabulates it, up to Nyquist of the images."""
+    s_per_px = np.linspace(0.0, 0.5, 51)
+    return StarTable("", {"rlnResolutionInversePixel": s_per_px,
+                          "rlnMtfValue": detector_mtf(s_per_px, at_nyquist)})
+
+
+def _tomogram_table(scene: Scene, parameters: SimulateParameters) -> StarTable:
     """The table `global`."""
     written = [s.written for s in scene.series]
     columns: dict[str, Any] = {
@@ -96,6 +109,8 @@ def _tomogram_table(scene: Scene) -> StarTable:
         columns["rlnTomoDefocusSlope"] = [g.defocus_slope for g in written]
     if any(g.b_factor_per_dose_A2 > 0 for g in written):
         columns["rlnCtfBfactorPerElectronDose"] = [g.b_factor_per_dose_A2 for g in written]
+    if parameters.mtf_at_nyquist < 1:
+        columns["rlnMtfFileName"] = [MTF_NAME] * len(written)
     return StarTable("global", columns)
 
 

@@ -51,13 +51,14 @@ class Objects:
 def patch_size_px(phantom: Phantom, geometry: SeriesGeometry, largest_px: int = 2048) -> int:
     """Edge of the patches that hold a phantom's delocalised image, a good size for an FFT.
 
-    The phantom's diameter, and on either side what the largest defocus spreads at the Nyquist
-    frequency, where the fastest oscillation of the CTF would otherwise wrap around.
+    The phantom's diameter, and on either side the farthest that the largest defocus spreads
+    any frequency up to Nyquist, so that the fastest oscillations of the CTF do not wrap around.
     """
     half_depth_A = 0.5 * geometry.pixel_A * max(geometry.tomogram_size_px)
     defocus_A = float(max(np.abs(geometry.defocus_u_A).max(), np.abs(geometry.defocus_v_A).max()))
-    spread_A = delocalisation_A(0.5 / geometry.pixel_A, defocus_A + half_depth_A,
-                                geometry.optics.voltage_kV, geometry.optics.cs_mm)
+    frequencies = np.linspace(0.0, 0.5 / geometry.pixel_A, 64)
+    spread_A = float(delocalisation_A(frequencies, defocus_A + half_depth_A,
+                                      geometry.optics.voltage_kV, geometry.optics.cs_mm).max())
     wanted = int(np.ceil(2.0 * (phantom.radius_A + spread_A) / geometry.pixel_A)) + 4
     size = next_fast_len(min(wanted, largest_px), real=True)
     return size + size % 2

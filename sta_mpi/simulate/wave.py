@@ -14,7 +14,7 @@ with d > 0 for underfocus and phi the azimuth of the frequency (x towards y).
 import math
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 Floats = NDArray[np.float64]
 
@@ -80,7 +80,8 @@ def detector_mtf(s_per_pixel: Floats, at_nyquist: float) -> Floats:
     return np.asarray(np.exp(math.log(at_nyquist) * (s_per_pixel / 0.5) ** 2))
 
 
-def delocalisation_A(s_per_A: float, defocus_A: float, voltage_kV: float, cs_mm: float) -> float:
+def delocalisation_A(s_per_A: ArrayLike, defocus_A: float, voltage_kV: float, cs_mm: float
+                     ) -> Floats:
     """How far contrast at frequency s spreads: |gradient of chi| / 2 pi [Å]."""
-    wavelength = wavelength_A(voltage_kV)
-    return abs(wavelength * defocus_A * s_per_A - cs_mm * 1e7 * wavelength**3 * s_per_A**3)
+    wavelength, s = wavelength_A(voltage_kV), np.asarray(s_per_A, float)
+    return np.abs(wavelength * defocus_A * s - cs_mm * 1e7 * wavelength**3 * s**3)

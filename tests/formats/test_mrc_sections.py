@@ -57,3 +57,14 @@ def test_folder_that_cannot_be_made_is_a_clear_error(tmp_path):
 def test_section_outside_the_stack_is_refused(tmp_path):
     with pytest.raises(ValueError, match="section 3"):
         SectionWriter(tmp_path / "s.mrcs", SHAPE, 1.0).write(3, IMAGES[0])
+
+
+def test_what_an_earlier_run_left_can_be_discarded(tmp_path):
+    longer = SectionWriter(tmp_path / "s.mrcs", (9, 5, 8), 1.0)
+    longer.write(8, IMAGES[0])
+    writer = SectionWriter(tmp_path / "s.mrcs", SHAPE, 1.0)
+    writer.discard()
+    for i in range(3):
+        writer.write(i, IMAGES[i])
+    writer.finish(STATISTICS)
+    assert open_stack(writer.path).shape == SHAPE

@@ -33,7 +33,7 @@ def project(tmp_path_factory):
     parameters = SimulateParameters(
         output=folder, **SMALL, perturb_angle_deg=6, perturb_shift_A=10, motion_A=3,
         alignment_shift_error_A=4, alignment_tilt_error_deg=0.2, hand=1, truth_binnings=(2,),
-        n_crowders=3, n_gold=2, crowder_radius_A=40)
+        mtf_at_nyquist=0.6, n_crowders=3, n_gold=2, crowder_radius_A=40)
     scene = build_scene(parameters)
     for s in scene.series:
         writer = stack_writer(folder, s.true, "float32")
@@ -81,7 +81,7 @@ def test_perturbed_poses_are_written_and_truth_is_kept(project):
     R = np.concatenate([s.targets.R_p2t for s in scene.series])
     cosine = (np.trace(particles.R_p2t @ R.transpose(0, 2, 1), axis1=1, axis2=2) - 1) / 2
     angle_deg = np.degrees(np.arccos(np.clip(cosine, -1, 1)))
-    assert 0.1 < angle_deg.min()
+    assert angle_deg.min() > 0.1
     assert angle_deg.max() < 6.001
     assert np.allclose(truth.arrays["TS_01/R_p2t"], scene.series[0].targets.R_p2t)
     moved_A = np.linalg.norm(
@@ -113,6 +113,14 @@ def test_trajectories_are_the_true_motion(project):
     particles = read_particles(folder / "particles_truth.star", tomograms)
     motion_A = read_motion(folder / "motion_truth.star", particles, tomograms)
     assert np.abs(motion_A[:6] - scene.series[0].targets.motion_A).max() < 1e-5
+
+
+def test_mtf_is_tabulated_for_the_project(project):
+    folder, _, _ = project
+    assert set(read_star(folder / "tomograms.star")["global"].strings("rlnMtfFileName")) == {
+        "mtf.star"}
+    table = read_star(folder / "mtf.star").first
+    assert table.floats("rlnMtfValue")[[0, -1]] == pytest.approx([1.0, 0.6])
 
 
 def test_half_sets_are_balanced_and_names_unique(project):

@@ -101,8 +101,8 @@ class SimulateParameters(JobParameters):
     astigmatism_A: float = Field(400.0, ge=0, description="Defocus U minus V [Å].")
     astig_deg: float = Field(40.0, description="Angle of defocus U [°].")
     phase_shift_deg: float = Field(0.0, description="Phase plate [°].")
-    hand: Literal[-1, 1] = Field(
-        -1, description="1: defocus grows with depth; -1: it falls (rlnTomoHand).")
+    hand: int = Field(
+        -1, ge=-1, le=1, description="1: defocus grows with depth; -1: it falls (rlnTomoHand).")
     tilt_scale: Literal["none", "cosine", "ice"] = Field(
         "cosine", description="Signal amplitude of a tilt: constant, cosine of the tilt, or "
         "transmission of the ice.")
@@ -146,6 +146,8 @@ class SimulateParameters(JobParameters):
             raise ValueError("give a model or a density map, not both")
         if len(self.model_centre_A) not in (0, 3):
             raise ValueError("model_centre_A needs x, y and z")
+        if self.hand == 0:
+            raise ValueError("hand is 1 or -1")
         if self.tilt_min_deg > self.tilt_max_deg:
             raise ValueError("tilt_min_deg is above tilt_max_deg")
         if self.truth_box_px is not None and self.truth_box_px % 2:
