@@ -40,7 +40,7 @@ def _copy_window(patch: Image, image: NDArray, x0: int, y0: int) -> None:
     """Fill `patch` with the window of `image` whose first pixel is (x0, y0)."""
     height, width = image.shape
     size = len(patch)
-    if 0 <= x0 and 0 <= y0 and x0 + size <= width and y0 + size <= height:
+    if x0 >= 0 and y0 >= 0 and x0 + size <= width and y0 + size <= height:
         patch[...] = image[y0 : y0 + size, x0 : x0 + size]
         return
     rows = np.clip(np.arange(y0, y0 + size), 0, height - 1)

@@ -16,7 +16,7 @@ from sta_mpi.align.cut import cut_patches, is_visible
 from sta_mpi.align.observation import BoxSamples, TiltSamples
 from sta_mpi.data import TiltSeries
 from sta_mpi.errors import DataError
-from sta_mpi.signal.ctf import ctf_coefficients, ctf_images
+from sta_mpi.signal.ctf import ctf_coefficients, ctf_images, odd_aberration_factors
 from sta_mpi.signal.dose import dose_damping
 from sta_mpi.signal.fft import FftPlans, crop_rft2, radius_rft, shift_phases, shift_phases_3d
 from sta_mpi.signal.masks import soft_circle, soft_sphere
@@ -81,6 +81,70 @@ def spectrum_images(spectra: Floats, n_px: int) -> Images:
     return out
 
 
+class TransferModel:
+    """Transfer and noise of the tilts of one series, on grids of any size.
+
+    Parameters
+    ----------
+    series : TiltSeries
+    noise : (n_tilts, n_shells) float64   noise power from 0 to Nyquist of the binned image
+    voxel_A : float                       binned pixel
+    """
+
+    def __init__(self, series: TiltSeries, noise: Floats, voxel_A: float, weighting: Weighting
+                 ) -> None:
+        self.series, self.voxel_A, self.weighting = series, voxel_A, weighting
+        self._noise = noise
+        self._static: dict[int, Images] = {}
+        self._inverse_noise: dict[int, Images] = {}
+
+    def transfer(self, n_px: int, xyz_A: Floats, tilts: NDArray[np.intp]) -> Images:
+        """Transfer a = s D CTF of `tilts` for a particle at xyz_A, (m, n, n//2+1)."""
+        if n_px not in self._static:
+            self._static[n_px] = transfer_without_ctf(
+                self.series, n_px, self.voxel_A, self.weighting)
+        transfer = self._static[n_px][tilts]
+        if self.weighting.ctf:
+            parameters = ctf_coefficients(self.series.select_tilts(tilts), xyz_A)
+            transfer *= ctf_images(parameters, n_px, self.voxel_A)
+        return transfer
+
+    def inverse_noise(self, n_px: int, tilts: NDArray[np.intp]) -> Images:
+        """1 / sigma^2 of `tilts`, (m, n, n//2+1)."""
+        if n_px not in self._inverse_noise:
+            self._inverse_noise[n_px] = 1.0 / spectrum_images(self._noise, n_px)
+        return self._inverse_noise[n_px][tilts]
+
+    def weight(self, n_px: int, xyz_A: Floats, tilts: NDArray[np.intp]) -> Images:
+        """a^2 / sigma^2, (m, n, n//2+1)."""
+        transfer = self.transfer(n_px, xyz_A, tilts)
+        transfer *= transfer
+        transfer *= self.inverse_noise(n_px, tilts)
+        return transfer
+
+    def odd_phases(self, n_px: int) -> NDArray[np.complex64] | None:
+        """Factors that undo the odd aberrations of the images; None without any."""
+        return odd_aberration_factors(self.series.optics, n_px, self.voxel_A)
+
+
+@dataclass(frozen=True)
+class TiltObservation:
+    """One particle's weighted, masked patches (m, b, b) and where they came from."""
+
+    model: TransferModel
+    plans: FftPlans
+    patches: Images
+    xyz_A: Floats
+    tilts: NDArray[np.intp]
+
+    def samples(self, size_px: int) -> TiltSamples:
+        """Bring the patches to a grid of `size_px` and pair them with their weights."""
+        data = self.plans.rfft2(centre_crop_or_pad(self.patches, size_px))
+        weight = self.model.weight(size_px, self.xyz_A, self.tilts)
+        rotation = self.model.series.rotation[self.tilts]
+        return TiltSamples(data, weight, rotation, self.tilts)
+
+
 class SeriesObserver:
     """Cuts and weights the particles of one tilt series.
 
@@ -99,12 +163,11 @@ class SeriesObserver:
             raise DataError(f"tilt series {series.name}, tilt {tilt + 1}: all pixels are equal. "
                             "Exclude this tilt.")
         self.series, self.mean, self.sd = series, mean, sd
-        self.frame, self.weighting, self.plans = frame, weighting, plans
-        self._noise = _binned_spectra(noise, frame)
+        self.frame, self.plans = frame, plans
+        self.model = TransferModel(series, _binned_spectra(noise, frame), frame.voxel_A, weighting)
         self._circle = soft_circle(
             frame.cut_px, frame.box_px / 2 - frame.edge_px, frame.edge_px)
-        self._transfer: dict[int, Images] = {}
-        self._inverse_noise: dict[int, Images] = {}
+        self._odd = self.model.odd_phases(frame.cut_px)
 
     def visible_tilts(self, xyz_A: Floats) -> NDArray[np.intp]:
         """Tilts whose image holds the particle's whole box."""
@@ -114,7 +177,7 @@ class SeriesObserver:
         return np.flatnonzero(seen)
 
     def observe(self, images: Sequence[NDArray], xyz_A: Floats, tilts: NDArray[np.intp],
-                name: str) -> "TiltObservation":
+                name: str) -> TiltObservation:
         """Weight the patches of `tilts` around position xyz_A (3,) [Å].
 
         `images` are those of all tilts, (h, w) each, dark protein, any grey scale.
@@ -130,10 +193,13 @@ class SeriesObserver:
         spectra = crop_rft2(self.plans.rfft2(patches), frame.cut_px)
         for spectrum, rest in zip(spectra, remainder, strict=True):
             spectrum *= shift_phases(frame.cut_px, -rest / frame.binning)
-        spectra *= self._data_weight(frame.cut_px, xyz_A, tilts)
+        spectra *= self.model.transfer(frame.cut_px, xyz_A, tilts)
+        spectra *= self.model.inverse_noise(frame.cut_px, tilts)
+        if self._odd is not None:
+            spectra *= self._odd
         masked = self.plans.irfft2(spectra, frame.cut_px)
         masked *= self._circle
-        return TiltObservation(self, masked, xyz_A, tilts)
+        return TiltObservation(self.model, self.plans, masked, xyz_A, tilts)
 
     def _check(self, patches: Images, tilts: NDArray[np.intp], name: str) -> None:
         bad = ~np.isfinite(patches.sum(axis=(1, 2), dtype=np.float64))
@@ -143,44 +209,6 @@ class SeriesObserver:
                 f"tilt series {self.series.name}, tilt {tilt + 1} of {self.series.n_tilts}, "
                 f"particle {name}: the image holds NaN or Inf pixels. Mend or exclude this tilt.")
 
-    def transfer(self, n_px: int, xyz_A: Floats, tilts: NDArray[np.intp]) -> Images:
-        """Transfer a = s D CTF of `tilts` for a particle at xyz_A, (m, n, n//2+1)."""
-        if n_px not in self._transfer:
-            self._transfer[n_px] = transfer_without_ctf(
-                self.series, n_px, self.frame.voxel_A, self.weighting)
-        transfer = self._transfer[n_px][tilts]
-        if self.weighting.ctf:
-            parameters = ctf_coefficients(self.series.select_tilts(tilts), xyz_A)
-            transfer *= ctf_images(parameters, n_px, self.frame.voxel_A)
-        return transfer
-
-    def inverse_noise(self, n_px: int, tilts: NDArray[np.intp]) -> Images:
-        """1 / sigma^2 of `tilts`, (m, n, n//2+1)."""
-        if n_px not in self._inverse_noise:
-            self._inverse_noise[n_px] = 1.0 / spectrum_images(self._noise, n_px)
-        return self._inverse_noise[n_px][tilts]
-
-    def _data_weight(self, n_px: int, xyz_A: Floats, tilts: NDArray[np.intp]) -> Images:
-        return self.transfer(n_px, xyz_A, tilts) * self.inverse_noise(n_px, tilts)
-
-
-@dataclass(frozen=True)
-class TiltObservation:
-    """One particle's weighted, masked patches (m, cut, cut) and where they came from."""
-
-    observer: SeriesObserver
-    patches: Images
-    xyz_A: Floats
-    tilts: NDArray[np.intp]
-
-    def samples(self, size_px: int) -> TiltSamples:
-        """Bring the patches to a grid of `size_px` and pair them with their weights."""
-        observer = self.observer
-        data = observer.plans.rfft2(centre_crop_or_pad(self.patches, size_px))
-        transfer = observer.transfer(size_px, self.xyz_A, self.tilts)
-        weight = transfer * transfer * observer.inverse_noise(size_px, self.tilts)
-        return TiltSamples(data, weight, observer.series.rotation[self.tilts], self.tilts)
-
 
 class StackObserver:
     """Weights RELION 2D stacks: CTF-premultiplied images, one a visible tilt.
@@ -188,18 +216,19 @@ class StackObserver:
     Parameters
     ----------
     noise : (n_tilts, n_shells) float64   noise power of the images before multiplication
+    is_premultiplied : bool               False for raw stacks: they are multiplied here
     """
 
     def __init__(self, series: TiltSeries, noise: Floats, frame: Frame, weighting: Weighting,
                  plans: FftPlans, is_premultiplied: bool = True) -> None:
-        self.series, self.frame, self.weighting, self.plans = series, frame, weighting, plans
+        self.series, self.frame, self.plans = series, frame, plans
         self.is_premultiplied = is_premultiplied
-        self._noise = noise
+        self.model = TransferModel(series, noise, frame.voxel_A, weighting)
         self._circle = soft_circle(
             frame.box_px, frame.box_px / 2 - frame.edge_px, frame.edge_px)
 
     def observe(self, stack: Images, xyz_A: Floats, offset_A: Floats, tilts: NDArray[np.intp],
-                name: str) -> "StackObservation":
+                name: str) -> TiltObservation:
         """Centre a stack (m, n, n) cut at xyz_A on the refined position xyz_A + offset_A."""
         if len(stack) != len(tilts):
             raise DataError(f"particle {name}: its stack holds {len(stack)} images, but it is "
@@ -207,44 +236,17 @@ class StackObserver:
         if not np.isfinite(stack.sum(dtype=np.float64)):
             raise DataError(f"particle {name}: its stack holds NaN or Inf pixels. "
                             "Extract it again.")
-        rotation = self.series.rotation[tilts]
-        shift_px = (rotation @ offset_A)[:, :2] / self.frame.voxel_A
+        box, at_A = self.frame.box_px, xyz_A + offset_A
+        shift_px = (self.series.rotation[tilts] @ offset_A)[:, :2] / self.frame.voxel_A
         spectra = self.plans.rfft2(np.ascontiguousarray(stack, np.float32))
         for spectrum, shift in zip(spectra, shift_px, strict=True):
-            spectrum *= shift_phases(self.frame.box_px, -shift)
+            spectrum *= shift_phases(box, -shift)
         if not self.is_premultiplied:
-            spectra *= self.transfer(self.frame.box_px, xyz_A + offset_A, tilts)
-        spectra /= spectrum_images(self._noise[tilts], self.frame.box_px)
-        masked = self.plans.irfft2(spectra, self.frame.box_px)
+            spectra *= self.model.transfer(box, at_A, tilts)
+        spectra *= self.model.inverse_noise(box, tilts)
+        masked = self.plans.irfft2(spectra, box)
         masked *= self._circle
-        return StackObservation(self, masked, xyz_A + offset_A, tilts)
-
-    def transfer(self, n_px: int, xyz_A: Floats, tilts: NDArray[np.intp]) -> Images:
-        """Transfer a = s D CTF of `tilts` for a particle at xyz_A, (m, n, n//2+1)."""
-        seen = self.series.select_tilts(tilts)
-        transfer = transfer_without_ctf(seen, n_px, self.frame.voxel_A, self.weighting)
-        if self.weighting.ctf:
-            transfer *= ctf_images(ctf_coefficients(seen, xyz_A), n_px, self.frame.voxel_A)
-        return transfer
-
-
-@dataclass(frozen=True)
-class StackObservation:
-    """One particle's weighted 2D stack (m, n, n)."""
-
-    observer: StackObserver
-    patches: Images
-    xyz_A: Floats
-    tilts: NDArray[np.intp]
-
-    def samples(self, size_px: int) -> TiltSamples:
-        """Bring the stack to a grid of `size_px` and pair it with its weights."""
-        observer = self.observer
-        data = observer.plans.rfft2(centre_crop_or_pad(self.patches, size_px))
-        transfer = observer.transfer(size_px, self.xyz_A, self.tilts)
-        weight = transfer * transfer
-        weight /= spectrum_images(observer._noise[self.tilts], size_px)
-        return TiltSamples(data, weight, observer.series.rotation[self.tilts], self.tilts)
+        return TiltObservation(self.model, self.plans, masked, at_A, tilts)
 
 
 def observe_box(data: Images, weight_rft: Images, R_box2t: Floats, offset_A: Floats,

@@ -22,7 +22,7 @@ from sta_mpi.geometry.sampling import healpix_rotations, local_rotations, shift_
 from sta_mpi.jobs.align_report import align_sections
 from sta_mpi.jobs.align_rounds import AlignRound, GreyScaleJob, Search, fit_grey_scale
 from sta_mpi.jobs.average import AverageJob
-from sta_mpi.jobs.averaging import Setup, make_setup
+from sta_mpi.jobs.averaging import Setup, make_setup, memory_plan
 from sta_mpi.jobs.engine import engine_results, open_checkpoints, run_stage
 from sta_mpi.jobs.folder import JobFolder, JobOutcome
 from sta_mpi.jobs.inputs import assign_halves, find_set, load_set
@@ -30,6 +30,8 @@ from sta_mpi.jobs.map_report import map_results
 from sta_mpi.jobs.parameters.align import AlignParameters
 from sta_mpi.jobs.reconstruction import Maps, write_maps
 from sta_mpi.jobs.reference_files import read_mask, read_references, reference_files
+from sta_mpi.parallel.checkpoint import LoopState
+from sta_mpi.version import __version__
 
 Floats = NDArray[np.float64]
 
@@ -60,19 +62,20 @@ def run(parameters: AlignParameters, folder: JobFolder, runtime: Any) -> JobOutc
     half = assign_halves(inputs.particles, parameters.halves, parameters.seed)
     setup = make_setup(inputs, parameters, half)
     _check(parameters, setup)
-    checkpoints = open_checkpoints(folder, parameters, runtime)
-    state = _resume(checkpoints.load_state(), setup)
+    checkpoints = open_checkpoints(folder, parameters)
+    state = _resume(checkpoints.load_state(runtime))
     if state is None:
         state = _start(parameters, setup, folder, runtime, checkpoints)
     mask = read_mask(parameters.reference_mask, setup.sizes)
-    maps, result = None, None
+    maps, stages = None, []
     for i_round in range(state.round_done, parameters.iterations):
         maps, result = _one_round(
             i_round, state, parameters, setup, mask, folder, runtime, checkpoints)
+        stages.append(result)
         # the last round ends with the outputs: until they are written, its own units count
         if state.round_done < parameters.iterations:
-            checkpoints.save_state(_pack(state))
-    return _finish(parameters, folder, runtime, setup, state, maps, result)
+            checkpoints.save_state(runtime, *_pack(state))
+    return _finish(parameters, folder, runtime, setup, state, maps, stages)
 
 
 def _check(parameters: AlignParameters, setup: Setup) -> None:
@@ -116,7 +119,7 @@ def _one_round(i_round: int, state: _State, parameters: AlignParameters, setup: 
         grey = fit_grey_scale(
             run_stage(job, folder, runtime, parameters, checkpoints).outputs, setup.half)
     align = AlignRound(setup, search, grey, tag, i_round)
-    result = run_stage(align, folder, runtime, parameters, checkpoints)
+    result = run_stage(align, folder, runtime, parameters, checkpoints, memory_plan(setup))
     maps, columns = result.outputs
     before_R, before_offset = state.R_p2t, state.offset_A
     aligned = columns["n_slices"] > 0
@@ -169,28 +172,25 @@ def _round_summary(before_R: Floats, before_offset: Floats, state: _State,
         "resolution_A": float(resolution)}
 
 
-def _pack(state: _State) -> dict[str, Any]:
-    columns = {f"column_{name}": values for name, values in state.columns.items()}
-    keys = sorted(state.history[0]) if state.history else []
-    history = np.array([[row[k] for k in keys] for row in state.history])
-    return {"round_done": state.round_done, "R_p2t": state.R_p2t, "offset_A": state.offset_A,
-            "references": state.references, "history": history,
-            "history_keys": ",".join(keys), **columns}
+def _pack(state: _State) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+    arrays: dict[str, NDArray[Any]] = {
+        "R_p2t": state.R_p2t, "offset_A": state.offset_A, "references": state.references}
+    arrays |= {f"column_{name}": values for name, values in state.columns.items()}
+    return {"round_done": state.round_done, "history": state.history}, arrays
 
 
-def _resume(saved: dict[str, Any] | None, setup: Setup) -> _State | None:
+def _resume(saved: LoopState | None) -> _State | None:
     if saved is None:
         return None
-    columns = {name.removeprefix("column_"): values for name, values in saved.items()
+    arrays = saved.arrays
+    columns = {name.removeprefix("column_"): values for name, values in arrays.items()
                if name.startswith("column_")}
-    keys = str(saved["history_keys"]).split(",")
-    history = [dict(zip(keys, map(float, row), strict=True)) for row in saved["history"]]
-    return _State(int(saved["round_done"]), saved["R_p2t"], saved["offset_A"],
-                  saved["references"], columns, history)
+    return _State(int(saved.position["round_done"]), arrays["R_p2t"], arrays["offset_A"],
+                  arrays["references"], columns, saved.position["history"])
 
 
 def _finish(parameters: AlignParameters, folder: JobFolder, runtime: Any, setup: Setup,
-            state: _State, maps: Maps | None, result: Any) -> JobOutcome:
+            state: _State, maps: Maps | None, stages: list[Any]) -> JobOutcome:
     """Write particles, poses and the set; the maps are those of the last round."""
     if not runtime.is_root:
         return JobOutcome()
@@ -203,13 +203,13 @@ def _finish(parameters: AlignParameters, folder: JobFolder, runtime: Any, setup:
     outputs |= {"particles": "particles.star", "poses": "poses.h5",
                 "optimisation_set": "optimisation_set.star"}
     write_particles(folder.file("particles.star"), particles, setup.inputs.tomograms)
-    write_poses(folder.file("poses.h5"), particles, scores={
-        name: state.columns[name] for name in ("ncc", "loglik")})
+    write_poses(folder.file("poses.h5"), particles, attributes={
+        "fingerprint": folder.fingerprint, "version": __version__})
     write_optimisation_set(folder.file("optimisation_set.star"), OptimisationSet(
         particles=folder.path / "particles.star", tomograms=setup.inputs.paths.tomograms,
         reference1=folder.path / "half1.mrc", reference2=folder.path / "half2.mrc"))
     results = {"particles": len(particles), "rounds": state.round_done, **state.history[-1],
-               **map_results(maps), **engine_results(result, runtime)}
+               **map_results(maps), **engine_results(*stages)}
     sections = align_sections(maps, particles, setup, state.columns, state.history, parameters)
     warnings = []
     lost = int((state.columns["n_slices"] == 0).sum())
@@ -220,4 +220,4 @@ def _finish(parameters: AlignParameters, folder: JobFolder, runtime: Any, setup:
         warnings.append(
             f"{100 * at_edge:.0f} % of the best poses lie at the edge of the search. Widen "
             "--angle-range-deg or --shift-range-A.")
-    return JobOutcome(results, outputs, sections, warnings)
+    return JobOutcome(results, outputs, sections, warnings, stages)

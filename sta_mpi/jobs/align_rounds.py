@@ -91,7 +91,7 @@ class GreyScaleJob:
 
     def units(self) -> list[Unit]:
         """The first particles of each half, spread over the series by row order."""
-        units = []
+        units: list[Unit] = []
         for half in (1, 2):
             rows = np.flatnonzero(self.setup.half == half)
             rows = rows[:: max(1, len(rows) // GREY_SCALE_PARTICLES)][:GREY_SCALE_PARTICLES]

@@ -12,9 +12,14 @@ from sta_mpi.jobs.averaging import (
     make_plans,
     make_setup,
     make_units,
+    memory_plan,
     n_slices,
 )
-from sta_mpi.jobs.engine import engine_results, run_stage
+from sta_mpi.jobs.engine import (
+    engine_results,
+    predicted_parts_GiB,
+    run_stage,
+)
 from sta_mpi.jobs.folder import JobFolder, JobOutcome
 from sta_mpi.jobs.inputs import assign_halves, find_set, load_set
 from sta_mpi.jobs.map_report import map_results, map_sections
@@ -91,17 +96,19 @@ def run(parameters: AverageParameters, folder: JobFolder, runtime: Any) -> JobOu
     half = assign_halves(inputs.particles, parameters.halves, parameters.seed)
     setup = make_setup(inputs, parameters, half)
     job = AverageJob(setup, folder.fingerprint)
-    result = run_stage(job, folder, runtime, parameters)
+    memory = memory_plan(setup)
+    result = run_stage(job, folder, runtime, parameters, memory=memory)
     maps, counts = result.outputs
+    predicted = predicted_parts_GiB(job, runtime, memory)
     if maps is None:
         return JobOutcome()
     outputs = write_maps(folder.path, maps)
     results = {
-        "particles": len(inputs.particles), "tilt_series": len(inputs.series),
+        "particles": len(inputs.particles), "tilt_series": len(inputs.used_series),
         "source": setup.source.kind, "slices": int(counts.sum()),
-        **map_results(maps), **engine_results(result, runtime)}
+        **map_results(maps), **engine_results(result)}
     sections = map_sections(maps, inputs.particles, parameters.symmetry)
-    return JobOutcome(results, outputs, sections, _warnings(counts))
+    return JobOutcome(results, outputs, sections, _warnings(counts), [result], predicted)
 
 
 def _warnings(counts: np.ndarray) -> list[str]:

@@ -23,6 +23,7 @@ from sta_mpi.jobs.sources import (
     TiltSeriesSource,
 )
 from sta_mpi.parallel.job import Unit, chunk_rows
+from sta_mpi.parallel.memory import MemoryPlan, available_GiB
 from sta_mpi.signal.fft import FftPlans
 
 Floats = NDArray[np.float64]
@@ -56,7 +57,16 @@ def make_setup(inputs: InputSet, parameters: ReconstructionParameters,
     makers = {"tilt-series": TiltSeriesSource, "stacks": StackSource, "boxes": BoxSource}
     source = makers[kind](inputs, options)
     source.check()
+    if isinstance(source, TiltSeriesSource):
+        source.n_slots = _slots_that_fit(source, parameters.max_memory_GiB)
     return Setup(inputs, parameters, sizes, frame, source, half)
+
+
+def _slots_that_fit(source: TiltSeriesSource, max_memory_GiB: float | None) -> int:
+    """Tilt series held at once on a node: all, or what half of the memory can hold."""
+    n_series = len(source.inputs.used_series)
+    budget = 0.5 * 1024**3 * (max_memory_GiB or available_GiB())
+    return max(1, min(n_series, int(budget // source.bytes_shared())))
 
 
 def check_symmetry(symmetry: str) -> None:
@@ -93,7 +103,7 @@ def _tilt_series_sizes(inputs: InputSet, parameters: ReconstructionParameters
     if box % 2:
         raise UsageError(f"--box-px is {box}, expected an even number, for example {box + 1}.")
     voxel_A = inputs.pixel_A * parameters.binning
-    cut = cut_size_px(box, voxel_A, inputs.series) if parameters.ctf else box
+    cut = cut_size_px(box, voxel_A, inputs.used_series) if parameters.ctf else box
     sizes = MapSizes(box, padded_grid_px(box, parameters.pad), voxel_A)
     return sizes, Frame(box, cut, parameters.binning, voxel_A)
 
@@ -144,7 +154,8 @@ def _rest(n: int) -> int:
 
 def make_units(setup: Setup) -> list[Unit]:
     """Particles of one tilt series and half-set in chunks; the same for any number of ranks."""
-    particles, units = setup.inputs.particles, []
+    particles = setup.inputs.particles
+    units: list[Unit] = []
     for i_tomo, ts in enumerate(setup.inputs.series):
         for half in (1, 2):
             rows = np.flatnonzero((particles.i_tomo == i_tomo) & (setup.half == half))
@@ -163,6 +174,21 @@ def make_plans(setup: Setup, runtime: Any, more_shapes: Sequence[tuple[int, ...]
     if runtime.is_root:
         wisdom = FftPlans().prepare(shapes).wisdom()
     return FftPlans(runtime.bcast(wisdom)).prepare(shapes)
+
+
+def memory_plan(setup: Setup) -> MemoryPlan:
+    """Arrays that one rank, and one node, hold at the peak besides the engine's sums."""
+    grid, cut = setup.sizes.grid_px, setup.frame.cut_px
+    n_tilts = max(ts.n_tilts for ts in setup.inputs.used_series)
+    one_sum = 4.0 * math.prod(setup.sizes.sum_shape)
+    window = cut * setup.frame.binning
+    patches = n_tilts * (4.0 * window**2 + 8.0 * window * (window // 2 + 1)
+                         + 16.0 * cut * (cut // 2 + 1) + 24.0 * grid * (grid // 2 + 1))
+    transfer = n_tilts * 8.0 * (cut * (cut // 2 + 1) + grid * (grid // 2 + 1))
+    return MemoryPlan(
+        {"sums of a unit": one_sum, "patches of a particle": patches, "transfer": transfer,
+         "inversion": 8.0 * one_sum},
+        {"tilt images": float(setup.source.bytes_shared())})
 
 
 def n_slices(setup: Setup) -> int:

@@ -15,8 +15,8 @@ from sta_mpi.jobs.folder import JobFolder, JobOutcome
 from sta_mpi.jobs.inputs import InputSet, find_set, load_set, resolve_path
 from sta_mpi.jobs.parameters.check import CheckParameters
 from sta_mpi.jobs.sources import series_images
+from sta_mpi.report.content import Figure, Section, Table
 from sta_mpi.report.figures import particles_on_image, tilt_geometry
-from sta_mpi.report.page import Figure, Section, Table
 
 DEFAULT_BOX_PX = 64
 
@@ -41,7 +41,8 @@ def run(parameters: CheckParameters, folder: JobFolder, runtime: Any) -> JobOutc
         return JobOutcome()
     inputs = load_set(parameters)
     findings = _Findings()
-    for i_tomo, ts in enumerate(inputs.series):
+    for i_tomo in np.unique(inputs.particles.i_tomo):
+        ts = inputs.series[i_tomo]
         _check_geometry(ts, findings)
         _check_images(ts, inputs, findings, parameters.max_images)
         _check_positions(i_tomo, ts, inputs, findings)
@@ -49,7 +50,7 @@ def run(parameters: CheckParameters, folder: JobFolder, runtime: Any) -> JobOutc
     seen = visible_counts(inputs, parameters)
     _check_visibility(inputs, seen, findings)
     results = {
-        "particles": len(inputs.particles), "tilt_series": len(inputs.series),
+        "particles": len(inputs.particles), "tilt_series": len(inputs.used_series),
         "pixel_A": inputs.pixel_A, "errors": len(findings.errors),
         "warnings": len(findings.warnings),
         "visible_tilts_median": float(np.median(seen)) if (seen >= 0).all() else None}
@@ -105,8 +106,9 @@ def _check_images(ts: TiltSeries, inputs: InputSet, findings: _Findings, limit: 
         except StaMpiError as error:
             findings.errors.append(str(error))
             continue
-        if header.pixel_A > 0 and abs(header.pixel_A - ts.pixel_A) > 0.01 * ts.pixel_A:
-            findings.warnings.append(f"{name}: its header says {header.pixel_A:.4f} Å a pixel, "
+        pixel_A = header.pixel_xyz_A[0]
+        if pixel_A > 0 and abs(pixel_A - ts.pixel_A) > 0.01 * ts.pixel_A:
+            findings.warnings.append(f"{name}: its header says {pixel_A:.4f} Å a pixel, "
                                      f"the table {ts.pixel_A:.4f} Å.")
 
 
@@ -137,8 +139,8 @@ def _check_particle_images(inputs: InputSet, findings: _Findings, limit: int) ->
         except StaMpiError as error:
             findings.errors.append(str(error))
             return
-        if particles.image_size_px not in (None, header.shape[-1]):
-            findings.errors.append(f"{path}: {header.shape[-1]} px wide, the optics table says "
+        if particles.image_size_px not in (None, header.shape_zyx[-1]):
+            findings.errors.append(f"{path}: {header.shape_zyx[-1]} px wide, the optics table says "
                                    f"{particles.image_size_px}.")
             return
 
@@ -187,7 +189,7 @@ def _drawings(inputs: InputSet, parameters: CheckParameters) -> list[Section]:
     for i_tomo, ts in enumerate(inputs.series[: parameters.draw_series]):
         tilt = np.degrees(np.arcsin(np.clip(-ts.rotation[:, 2, 0], -1, 1)))
         figures = [Figure("Tilts, dose and defocus", tilt_geometry(
-            tilt, ts.pre_dose_e_per_A2, 0.5 * (ts.defocus_u_A + ts.defocus_v_A)))]
+            tilt, ts.pre_dose_e_per_A2, ts.defocus_u_A, ts.defocus_v_A, title=ts.name))]
         if ts.has_positions:
             try:
                 i_tilt = int(np.argmin(np.abs(tilt)))
@@ -195,10 +197,10 @@ def _drawings(inputs: InputSet, parameters: CheckParameters) -> list[Section]:
                 own = inputs.particles.i_tomo == i_tomo
                 position = ts.position_px(inputs.particles.position_A[own])[:, i_tilt]
                 figures.append(Figure(
-                    f"Particles on the {tilt[i_tilt]:.1f}° image: circles should sit on the "
-                    "dark particles", particles_on_image(
-                        image, position, 0.5 * box * parameters.binning, ts.pixel_A)))
+                    f"Particles on the {tilt[i_tilt]:.1f}° image", particles_on_image(
+                        image, position, ts.pixel_A, box * parameters.binning * ts.pixel_A),
+                    "Circles have the size of the box and should sit on the dark particles."))
             except (StaMpiError, OSError) as error:
-                figures.append(Figure(f"No image could be drawn: {error}", None))
+                figures.append(Figure("Particles on an image", None, f"Not drawn: {error}"))
         sections.append(Section(ts.name, "", figures=figures))
     return sections

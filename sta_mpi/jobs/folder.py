@@ -32,14 +32,18 @@ class JobOutcome:
     ----------
     results : dict     numbers for job.json and the report's first table; units in the names
     outputs : dict     what was written: name -> path relative to the job folder
-    report : object    `report.page.ReportContent` or None
+    sections : list    sections of the report
     warnings : list    one line each
+    stages : list      `JobResult` of every parallel stage, in order
+    memory_plan_GiB : dict   predicted parts of one rank's memory
     """
 
     results: dict[str, Any] = field(default_factory=dict)
     outputs: dict[str, str] = field(default_factory=dict)
-    report: Any = None
+    sections: list[Any] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    stages: list[Any] = field(default_factory=list)
+    memory_plan_GiB: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

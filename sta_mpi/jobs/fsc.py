@@ -8,11 +8,10 @@ import numpy as np
 from sta_mpi.data import HalfMaps, Volume
 from sta_mpi.errors import InputError, UsageError
 from sta_mpi.formats.mrc import read_mrc
-from sta_mpi.formats.relion_fsc import write_fsc
 from sta_mpi.jobs.folder import JobFolder, JobOutcome
 from sta_mpi.jobs.map_report import fsc_results, fsc_section
 from sta_mpi.jobs.parameters.fsc import FscParameters
-from sta_mpi.jobs.reconstruction import MapSizes, fsc_mask
+from sta_mpi.jobs.reconstruction import MapSizes, fsc_mask, write_fsc_table
 from sta_mpi.jobs.reference_files import other_half, read_mask
 from sta_mpi.signal.fsc import corrected_fsc
 
@@ -45,7 +44,7 @@ def run(parameters: FscParameters, folder: JobFolder, runtime: Any) -> JobOutcom
         mask = fsc_mask(sizes, parameters.mask_diameter_A)
     fsc = corrected_fsc(halves.half1.data, halves.half2.data, mask, voxel_A,
                         np.random.default_rng(parameters.seed), parameters.randomise_at_A)
-    write_fsc(folder.file("fsc.star"), fsc)
+    write_fsc_table(folder.file("fsc.star"), fsc)
     results = {"box_px": box, "voxel_A": voxel_A, **fsc_results(fsc)}
     return JobOutcome(results, {"fsc": "fsc.star"}, [fsc_section(fsc)])
 

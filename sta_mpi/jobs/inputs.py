@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from sta_mpi.data import Particles, TiltSeries
 from sta_mpi.errors import InputError, UsageError
-from sta_mpi.formats.relion_particles import read_particles
+from sta_mpi.formats.relion_particles import read_particles, tilt_series_with_aberrations
 from sta_mpi.formats.relion_sets import read_optimisation_set
 from sta_mpi.formats.relion_tomograms import TomogramSet, read_tomograms
 from sta_mpi.jobs.parameters.base import InputSetParameters
@@ -28,7 +28,7 @@ class SetPaths:
 class InputSet:
     """Particles and the tilt series they are in.
 
-    `series[i]` belongs to particles with `i_tomo == i`.
+    `series[i]` belongs to particles with `i_tomo == i`; some may have no particles.
     """
 
     paths: SetPaths
@@ -39,7 +39,12 @@ class InputSet:
     @property
     def pixel_A(self) -> float:
         """Pixel of the tilt series, one for all."""
-        return self.series[0].pixel_A
+        return self.used_series[0].pixel_A
+
+    @property
+    def used_series(self) -> list[TiltSeries]:
+        """The tilt series that particles are in."""
+        return [self.series[i] for i in np.unique(self.particles.i_tomo)]
 
     def resolve(self, name: str) -> Path:
         """An image path of the particle file, relative to the set's project folder."""
@@ -81,12 +86,15 @@ def load_set(parameters: InputSetParameters) -> InputSet:
     """Read and check particles and tilt series."""
     paths = find_set(parameters)
     tomograms = read_tomograms(paths.tomograms)
-    particles = read_particles(paths.particles, tomograms)
+    particles = read_particles(paths.particles, tomograms,
+                               coordinate_pixel_A=parameters.coordinate_pixel_A)
     if len(particles) == 0:
         raise InputError(f"{paths.particles}: the particle table is empty. "
                          "Give a file with at least one particle.")
-    series = [tomograms.tilt_series(name) for name in particles.tomo_names]
-    check_series(paths.tomograms, series)
+    series = [tilt_series_with_aberrations(tomograms, name, particles)
+              for name in particles.tomo_names]
+    used = np.unique(particles.i_tomo)
+    check_series(paths.tomograms, [series[i] for i in used])
     return InputSet(paths, particles, tomograms, series)
 
 

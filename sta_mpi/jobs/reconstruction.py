@@ -20,11 +20,12 @@ from sta_mpi.align.reconstruct import (
 )
 from sta_mpi.align.symmetrise import symmetrise_sums
 from sta_mpi.data import HalfMaps, Volume
-from sta_mpi.formats.mrc import write_mrc
-from sta_mpi.formats.relion_fsc import write_fsc
+from sta_mpi.formats.mrc_write import write_mrc
+from sta_mpi.formats.relion_fsc import Postprocess, write_postprocess
 from sta_mpi.kernels.gridding import correct_gridding
+from sta_mpi.parallel.fourier import DistributedFft
 from sta_mpi.parallel.job import SumSpec
-from sta_mpi.parallel.reduce import DistributedFft
+from sta_mpi.parallel.reduce import ordered_plane_sum
 from sta_mpi.signal.fsc import FscResult, corrected_fsc
 from sta_mpi.signal.masks import soft_sphere
 
@@ -95,24 +96,24 @@ def reconstruct(reduced: Any, runtime: Any, sizes: MapSizes, symmetry: str,
                 mask_diameter_A: float | None, seed: int) -> Maps | None:
     """Turn the sums `half1` and `half2` into maps; collective, maps on rank 0 alone."""
     sums = [HalfSums(reduced, f"half{h}", sizes, symmetry, runtime) for h in (1, 2)]
-    fft = DistributedFft(sizes.grid_px, runtime)
-    halves = [_invert(s.divide(None), sizes, fft, runtime) for s in sums]
-    fsc = mask = None
-    if runtime.is_root:
-        mask = fsc_mask(sizes, mask_diameter_A)
-        fsc = corrected_fsc(halves[0], halves[1], mask, sizes.voxel_A,
-                            np.random.default_rng(seed))
-    curve = runtime.bcast(None if fsc is None else fsc.corrected)
     both = sums[0].add(sums[1])
+    fft = DistributedFft(runtime, sizes.grid_px)
+    half1, half2 = (_invert(s.divide(None), sizes, fft, runtime) for s in sums)
+    mask = fsc_mask(sizes, mask_diameter_A)
+    fsc: FscResult | None = None
+    if half1 is not None and half2 is not None:
+        fsc = corrected_fsc(half1, half2, mask, sizes.voxel_A, np.random.default_rng(seed))
+    curve = runtime.bcast(None if fsc is None else fsc.corrected)
     inverse = inverse_tau2_from_fsc(
         both.mean_den, stretch_shells(curve, sizes.grid_px // 2 + 1))
     merged = _invert(both.divide(inverse), sizes, fft, runtime)
-    if not runtime.is_root:
+    if half1 is None or half2 is None or merged is None or fsc is None:
         return None
     weights = np.stack([stretch_shells(s.mean_den, sizes.box_px // 2 + 1)
                         for s in (*sums, both)])
-    maps = [Volume(m, sizes.voxel_A) for m in (*halves, merged)]
-    return Maps(HalfMaps(maps[0], maps[1]), maps[2], fsc, mask, weights)
+    voxel_A = sizes.voxel_A
+    halves = HalfMaps(Volume(half1, voxel_A), Volume(half2, voxel_A))
+    return Maps(halves, Volume(merged, voxel_A), fsc, mask, weights)
 
 
 def fsc_mask(sizes: MapSizes, diameter_A: float | None) -> NDArray[np.float32]:
@@ -129,7 +130,10 @@ class HalfSums:
                  runtime: Any) -> None:
         self.z0, self.z1, planes = reduced.slab(name)
         if symmetry.upper() != "C1":
-            planes = symmetrise_sums(reduced.shared(name), symmetry)[self.z0 : self.z1]
+            full = reduced.shared(name)
+            planes = symmetrise_sums(full, symmetry)[self.z0 : self.z1]
+            runtime.barrier()
+            runtime.release_shared(full)
         self.num = planes[..., 0] + 1j * planes[..., 1]
         self.den = planes[..., 2]
         self._set(sizes, runtime)
@@ -138,7 +142,8 @@ class HalfSums:
         self.sizes, self.runtime = sizes, runtime
         n = sizes.grid_px
         own = [plane_shell_sums(self.den[z - self.z0], n, z) for z in range(self.z0, self.z1)]
-        self.mean_den = shell_mean(runtime.ordered_plane_sum(own, self.z0, n))
+        shells = np.array(own).reshape(-1, 2, n // 2 + 1)
+        self.mean_den = shell_mean(ordered_plane_sum(runtime, shells))
 
     def add(self, other: "HalfSums") -> "HalfSums":
         """The sums of both halves."""
@@ -161,18 +166,14 @@ class HalfSums:
 def _invert(slab: NDArray[np.complex64], sizes: MapSizes, fft: DistributedFft, runtime: Any
             ) -> NDArray[np.float32] | None:
     """Inverse transform of slabs; the cropped, gridding-corrected map on rank 0."""
-    real = fft.inverse(slab)
     n, box = sizes.grid_px, sizes.box_px
     start = n // 2 - box // 2
-    pieces = runtime.gather((real.z0, real.data[:, start : start + box, start : start + box]))
-    if not runtime.is_root:
-        return None
-    whole = np.empty((box, box, box), np.float32)
-    for z0, planes in pieces:
-        for i, plane in enumerate(planes):
-            if start <= z0 + i < start + box:
-                whole[z0 + i - start] = plane
-    return correct_gridding(whole, sizes.pad)
+    inside = slice(start, start + box)
+    z0 = fft.bounds[runtime.rank][0]
+    own = slice(max(start - z0, 0), max(start + box - z0, 0))
+    real = fft.inverse(slab)[own, inside, inside]
+    whole = runtime.gather_rows(np.ascontiguousarray(real, np.float32))
+    return None if whole is None else correct_gridding(whole, sizes.pad)
 
 
 def write_maps(folder: Path, maps: Maps, prefix: str = "") -> dict[str, str]:
@@ -185,5 +186,12 @@ def write_maps(folder: Path, maps: Maps, prefix: str = "") -> dict[str, str]:
         outputs[name] = f"{prefix}{name}.mrc"
         write_mrc(folder / outputs[name], data, voxel_A)
     outputs["fsc"] = f"{prefix}fsc.star"
-    write_fsc(folder / outputs["fsc"], maps.fsc)
+    write_fsc_table(folder / outputs["fsc"], maps.fsc)
     return outputs
+
+def write_fsc_table(path: Path, fsc: FscResult) -> None:
+    """All curves in RELION's table `fsc`."""
+    shells = np.arange(len(fsc.corrected)) / (fsc.box_px * fsc.voxel_A)
+    curves = {"corrected": fsc.corrected, "unmasked": fsc.unmasked, "masked": fsc.masked,
+              "randomised": fsc.randomised}
+    write_postprocess(path, Postprocess(shells, curves, {"final_resolution_A": fsc.resolution_A()}))

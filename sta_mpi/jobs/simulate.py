@@ -148,5 +148,5 @@ def run(parameters: SimulateParameters, folder: JobFolder, runtime: Any) -> JobO
         "pixel_A": true[0].pixel_A, "truth_box_px": scene.truth_box_px,
         "particle_diameter_A": 2 * scene.phantom.radius_A,
         "noise_sd": float(np.mean([s.noise_sd.mean() for s in scene.series])),
-        **engine_results(result, runtime)}
+        **engine_results(result)}
     return JobOutcome(results, result.outputs)

@@ -42,6 +42,12 @@ class Source(Protocol):
     def fft_shapes(self) -> list[tuple[int, ...]]:
         """Real-space shapes of all transforms that observing needs."""
 
+    def check(self) -> None:
+        """Refuse what cannot be read, before the start."""
+
+    def bytes_shared(self) -> int:
+        """Node-shared memory [bytes]."""
+
     def observe(self, row: int, offset_A: Floats) -> Any:
         """One particle's observation with the refined offset; has `.samples(size_px)`."""
 
@@ -94,11 +100,11 @@ class TiltSeriesSource:
 
     def bytes_shared(self) -> int:
         """Node-shared memory of the tilt images that are held at once."""
-        return 4 * self.n_slots * max(_Slot.size(ts) for ts in self.inputs.series)
+        return 4 * self.n_slots * max(_Slot.size(ts) for ts in self.inputs.used_series)
 
     def check(self) -> None:
         """Refuse series whose particles cannot be located on images."""
-        for ts in self.inputs.series:
+        for ts in self.inputs.used_series:
             if ts.image_size_px is None:
                 raise InputError(
                     f"tilt series {ts.name}: its images cannot be read (first: "
@@ -113,7 +119,7 @@ class TiltSeriesSource:
         self._plans = plans
         self._observers.clear()
         if self._store is None:
-            largest = max(_Slot.size(ts) for ts in self.inputs.series)
+            largest = max(_Slot.size(ts) for ts in self.inputs.used_series)
             self._store = runtime.slots(self.n_slots, (largest,), np.float32)
 
     def observe(self, row: int, offset_A: Floats) -> Any:
@@ -131,7 +137,7 @@ class TiltSeriesSource:
                 raise DataError(
                     f"particle {particles.names[row]}: no tilt image holds its whole box. Use a "
                     "smaller box, or leave it out.")
-            return observer.observe(slot.images, xyz_A, tilts, str(particles.names[row]))
+            return observer.observe(list(slot.images), xyz_A, tilts, str(particles.names[row]))
 
     def _observer(self, i_tomo: int, slot: "_Slot") -> SeriesObserver:
         """The observer of a series; only the last one is kept, units come by series."""
@@ -249,10 +255,11 @@ class StackSource:
 
     def _add_power(self, row: int, observer: StackObserver, power: Floats, gain: Floats) -> None:
         tilts = self._tilts(row)
-        stack = self._read(row)[: len(tilts)]
+        stack = self._read(row)
+        stack = stack[tilts] if len(stack) == observer.series.n_tilts else stack[: len(tilts)]
         box = self.options.frame.box_px
         spectra = self._plans.rfft2(np.ascontiguousarray(stack, np.float32))
-        transfer = observer.transfer(box, self.inputs.particles.xyz_A[row], tilts)
+        transfer = observer.model.transfer(box, self.inputs.particles.xyz_A[row], tilts)
         shell = np.rint(np.hypot((np.fft.fftfreq(box) * box)[:, None],
                                  np.arange(box // 2 + 1))).astype(int).ravel()
         own = shell <= box // 2
@@ -290,6 +297,8 @@ class StackSource:
         if i not in self._observers:
             self._observers[i] = self._observer_with(self._noise[i], self.inputs.series[i])
         tilts, stack = self._tilts(row), self._read(row)
+        if len(stack) == self.inputs.series[i].n_tilts:
+            stack = stack[tilts]    # WarpTools writes all tilts, RELION the visible ones
         keep = np.isin(tilts, _within_dose(
             tilts, self.inputs.series[i], self.options.max_dose_e_per_A2))
         if len(stack) == len(tilts):
@@ -338,7 +347,8 @@ class BoxSource:
 
     def _read(self, row: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         particles, box = self.inputs.particles, self.options.frame.box_px
-        assert particles.image_names is not None and particles.weight_names is not None
+        assert particles.image_names is not None
+        assert particles.weight_names is not None
         data = read_mrc(self.inputs.resolve(str(particles.image_names[row]))).data
         path = self.inputs.resolve(str(particles.weight_names[row]))
         weight = read_mrc(path).data

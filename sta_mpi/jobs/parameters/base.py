@@ -52,3 +52,6 @@ class InputSetParameters(JobParameters):
     tomograms: Path | None = Field(None, description="Tomogram STAR file; wins over the set.")
     trajectories: Path | None = Field(
         None, description="Particle motion (motion.star); wins over the set.")
+    coordinate_pixel_A: float | None = Field(
+        None, gt=0, description="What one unit of rlnCoordinateX/Y/Z is [Å], for files that count "
+        "binned pixels; default: the pixel of the tilt series.")

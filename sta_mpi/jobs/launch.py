@@ -1,0 +1,104 @@
+"""Run one command: runtime, folder, job, report, exit code."""
+
+import importlib
+import sys
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from sta_mpi.errors import EXIT_OK, ResourceError, StaMpiError, Stopped
+from sta_mpi.jobs.engine import open_checkpoints
+from sta_mpi.jobs.folder import FINISHED, JobFolder, JobOutcome, open_folder
+from sta_mpi.jobs.job_page import write_job_page
+from sta_mpi.jobs.parameters.base import JobParameters
+from sta_mpi.parallel.abort import run_main
+from sta_mpi.parallel.runtime import start_runtime
+from sta_mpi.report.runlog import open_run_log
+from sta_mpi.report.wording import format_duration, format_number
+
+T = TypeVar("T")
+
+
+def launch(command: str, parameters: JobParameters) -> int:
+    """Run `command` on this rank; returns the exit code."""
+    runtime = start_runtime()
+    return run_main(runtime, lambda: _run(command, parameters, runtime))
+
+
+def on_root(runtime: Any, function: Callable[[], T]) -> T:
+    """Call on rank 0 and give the result to all; its StaMpiError is raised on all ranks."""
+    result: Any = None
+    error: StaMpiError | None = None
+    if runtime.is_root:
+        try:
+            result = function()
+        except StaMpiError as caught:
+            error = caught
+    result, error = runtime.bcast((result, error))
+    if error is not None:
+        raise error
+    return result
+
+
+def _run(command: str, parameters: JobParameters, runtime: Any) -> int:
+    started = time.time()
+    job = importlib.import_module(f"sta_mpi.jobs.{command.replace('-', '_')}")
+    folder = on_root(runtime, lambda: open_folder(
+        command, parameters, job.input_files(parameters)))
+    if folder.state == FINISHED:
+        if runtime.is_root:
+            print(f"{folder.path}: finished before with the same input and parameters. "
+                  "Pass --restart to compute it again.")
+        return EXIT_OK
+    console = sys.stderr if runtime.is_root and not parameters.quiet else None
+    with open_run_log(folder.path, rank=runtime.rank, is_every_rank=parameters.log_all_ranks,
+                      console=console) as log:
+        try:
+            outcome = job.run(parameters, folder, runtime)
+        except BaseException as error:
+            _write_failure(folder, runtime, error, started)
+            raise
+        return _finish(folder, parameters, runtime, outcome, log, started)
+
+
+def _finish(folder: JobFolder, parameters: JobParameters, runtime: Any, outcome: JobOutcome,
+            log: Any, started: float) -> int:
+    elapsed_s = time.time() - started
+    if runtime.is_root:
+        for line in outcome.warnings:
+            log.warn(line)
+        record = {
+            "ranks": runtime.size, "nodes": runtime.n_nodes, "started": started,
+            "elapsed_s": round(elapsed_s, 3),
+            "peak_memory_GiB": outcome.results.get("peak_memory_GiB"),
+            "results": outcome.results, "outputs": outcome.outputs, "warnings": log.warnings}
+        try:
+            write_job_page(folder, parameters, outcome, record)
+            folder.write_status("finished", **record)
+        except OSError as error:
+            raise ResourceError(f"cannot write to {folder.path}: {error.strerror}. Free space "
+                                "and start again: the job resumes.") from None
+        if not parameters.quiet:
+            _print_results(folder, outcome, elapsed_s)
+    open_checkpoints(folder, parameters).clear(runtime)
+    return EXIT_OK
+
+
+def _write_failure(folder: JobFolder, runtime: Any, error: BaseException, started: float) -> None:
+    """Leave the reason in job.json; the error itself is what the user is told about."""
+    if not runtime.is_root:
+        return
+    status = "stopped" if isinstance(error, Stopped) else "failed"
+    try:
+        folder.write_status(status, ranks=runtime.size, started=started,
+                            elapsed_s=round(time.time() - started, 3),
+                            message=f"{type(error).__name__}: {error}")
+    except OSError:
+        return
+
+
+def _print_results(folder: JobFolder, outcome: JobOutcome, elapsed_s: float) -> None:
+    for name, value in outcome.results.items():
+        if not isinstance(value, (dict, list)):
+            print(f"  {name:<28} {format_number(value)}")
+    print(f"finished in {format_duration(elapsed_s)}: {folder.path / 'report.html'}")
