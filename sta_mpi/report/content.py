@@ -34,13 +34,14 @@ class Figure:
     Parameters
     ----------
     title : str
-    png : bytes     from report.figures
-    caption : str   what is drawn and what to look for
+    png : bytes or None   from report.figures; None shows title and caption alone, to say
+                          why there is no picture
+    caption : str         what is drawn and what to look for
     """
 
     title: str
-    png: bytes
-    caption: str
+    png: bytes | None
+    caption: str = ""
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, Protocol, TextIO
 from sta_mpi.report.wording import format_duration, format_rate
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from sta_mpi.report.progress import ProgressState
 
 _LINE_INTERVAL_S = 30.0
@@ -88,7 +90,6 @@ class BarDisplay:
     """A rich progress bar, redrawn at most five times a second from the caller's thread."""
 
     def __init__(self, stream: TextIO) -> None:
-        from rich.console import Console
         from rich.progress import BarColumn, TextColumn
         from rich.progress import Progress as Bar
 
@@ -97,9 +98,11 @@ class BarDisplay:
             BarColumn(bar_width=None),
             TextColumn("{task.percentage:>5.1f} %"),
             TextColumn("{task.fields[detail]}"),
-            console=Console(file=stream),
+            console=_console(stream),
             auto_refresh=False,
             expand=True,
+            redirect_stdout=False,
+            redirect_stderr=False,
         )
         self._task: Any = None
         self._shown_s = -_BAR_INTERVAL_S
@@ -130,6 +133,17 @@ class BarDisplay:
                 bar.stop()
             except (OSError, ValueError):
                 return
+
+
+def _console(stream: TextIO) -> "Console":
+    """A rich console that raises BrokenPipeError, where rich itself would end the process."""
+    from rich.console import Console
+
+    class RaisingConsole(Console):
+        def on_broken_pipe(self) -> None:
+            raise BrokenPipeError
+
+    return RaisingConsole(file=stream)
 
 
 def progress_line(state: "ProgressState") -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from sta_mpi.errors import ResourceError
-from sta_mpi.report.content import FileLink, Figure, Quantity, ReportContent, Section, Table
+from sta_mpi.report.content import Figure, FileLink, Quantity, ReportContent, Section, Table
 from sta_mpi.report.wording import format_duration, format_number
 
 __all__ = [
@@ -86,4 +86,4 @@ def _relative_link(link: FileLink, folder: Path) -> str:
 def _is_numeric(value: object) -> bool:
     """Whether a value is set in the right-aligned style of numbers."""
     is_scalar = hasattr(value, "item") and getattr(value, "ndim", None) == 0
-    return isinstance(value, int | float) and not isinstance(value, bool) or is_scalar
+    return (isinstance(value, int | float) and not isinstance(value, bool)) or is_scalar

@@ -60,6 +60,13 @@ class _QuietFileHandler(logging.FileHandler):
 
     _failed = False
 
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one record; a file that cannot be opened is an error like any other."""
+        try:
+            super().emit(record)
+        except OSError:
+            self.handleError(record)
+
     def handleError(self, record: logging.LogRecord) -> None:
         """Report the first failure on stderr in one line."""
         if not self._failed:

@@ -135,7 +135,7 @@ def _progress_text(progress: Mapping[str, Any], status: str) -> str:
     if done is None or not total:
         return ""
     share = _number(progress.get("fraction"))
-    text = f"{100 * (done / total if share is None else share):.0f} % of {total:,.0f} units"
+    text = f"{100 * (done / total if share is None else share):.0f} %"
     iteration, last = _number(progress.get("iteration")), _number(progress.get("n_iterations"))
     if iteration is not None:
         text = f"iteration {iteration:.0f}" + (f"/{last:.0f}" if last else "") + f", {text}"

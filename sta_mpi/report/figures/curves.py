@@ -62,7 +62,8 @@ def fsc_curves(
         _mark_resolution(axes, threshold, resolution_A, nyquist)
     axes.set(xlim=(0, nyquist), ylim=(max(lowest, -1.0), 1.04), ylabel="Fourier shell correlation")
     frequency_axis(axes, nyquist)
-    axes.legend(loc="upper right")
+    if curves:
+        axes.legend(loc="upper right")
     return figure
 
 

@@ -32,6 +32,7 @@ _MAX_CIRCLES = 5000
 def particles_on_image(
     image: NDArray[Any],
     xy_px: ArrayLike,
+    *,
     pixel_A: float,
     diameter_A: float,
     title: str = "",
@@ -108,7 +109,7 @@ def tilt_geometry(
     tilt_deg: ArrayLike,
     pre_dose_e_per_A2: ArrayLike,
     defocus_u_A: ArrayLike,
-    defocus_v_A: ArrayLike,
+    defocus_v_A: ArrayLike | None = None,
     shift_A: ArrayLike | None = None,
     title: str = "",
 ) -> "Figure":
@@ -118,7 +119,7 @@ def tilt_geometry(
     ----------
     tilt_deg : (n,)                      stage tilt [°]
     pre_dose_e_per_A2 : (n,)             dose before the tilt [e/Å²]
-    defocus_u_A, defocus_v_A : (n,)      underfocus positive [Å]
+    defocus_u_A, defocus_v_A : (n,)      underfocus positive [Å]; without V, U is the mean
     shift_A : (n, 2) or None             x and y shift of the image [Å]
     title : str                          name of the series
 
@@ -132,10 +133,12 @@ def tilt_geometry(
     panels = figure.subplots(1, 2 if shift_A is None else 3, squeeze=False)[0]
     _draw_dose(panels[0], tilt, np.asarray(pre_dose_e_per_A2, np.float64))
     for values, name, colour in ((defocus_u_A, "U", BLUE), (defocus_v_A, "V", ORANGE)):
-        panels[1].plot(tilt[order], np.asarray(values, np.float64)[order] / 1e4, color=colour,
-                       marker="o", markersize=3, linewidth=1.2, label=name)
+        if values is not None:
+            panels[1].plot(tilt[order], np.asarray(values, np.float64)[order] / 1e4,
+                           color=colour, marker="o", markersize=3, linewidth=1.2, label=name)
     panels[1].set(ylabel="defocus [µm]")
-    panels[1].legend(title="defocus", ncols=2, loc="best", alignment="left")
+    if defocus_v_A is not None:
+        panels[1].legend(ncols=2, loc="best")
     if shift_A is not None:
         shifts = np.asarray(shift_A, np.float64).reshape(-1, 2)[order]
         for column, name, colour in ((0, "x", BLUE), (1, "y", GREEN)):
