@@ -57,7 +57,7 @@ class SectionWriter:
             self.partial.parent.mkdir(parents=True, exist_ok=True)
             handle = os.open(self.partial, os.O_RDWR | os.O_CREAT, 0o666)
             try:
-                self._write_all(handle, memoryview(values).cast("B"),
+                self._write_all(handle, memoryview(values.data).cast("B"),
                                 HEADER_BYTES + section * self.section_bytes)
                 os.fsync(handle)
             finally:

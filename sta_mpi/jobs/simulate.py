@@ -11,15 +11,25 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sta_mpi.formats.mrc import open_stack, read_mrc
 from sta_mpi.formats.mrc_sections import SectionWriter
 from sta_mpi.formats.mrc_write import write_mrc
-from sta_mpi.jobs.engine import engine_results, run_stage
+from sta_mpi.jobs.engine import engine_results, predicted_parts_GiB, run_stage
 from sta_mpi.jobs.folder import RESUMED, JobFolder, JobOutcome
 from sta_mpi.jobs.parameters.simulate import SimulateParameters
 from sta_mpi.jobs.simulate_like import project_files
-from sta_mpi.jobs.simulate_output import frames_name, stack_writer, write_project, write_truth
+from sta_mpi.jobs.simulate_output import (
+    frames_name,
+    stack_name,
+    stack_writer,
+    write_project,
+    write_truth,
+)
 from sta_mpi.jobs.simulate_scene import Scene, SeriesScene, build_scene
 from sta_mpi.parallel.job import Partial, SumSpec, Unit
+from sta_mpi.parallel.memory import MemoryPlan
+from sta_mpi.report.content import Figure, Section
+from sta_mpi.report.figures import map_slices, particles_on_image
 from sta_mpi.simulate.image import Image, aligned_sum, movie_frames, patch_size_px, render_tilt
 from sta_mpi.simulate.motion import frame_drift
 from sta_mpi.simulate.noise import noise_image, stream
@@ -131,6 +141,16 @@ def stack_statistics(lowest: NDArray, highest: NDArray, mean: NDArray, sd: NDArr
             float(np.sqrt(np.mean(sd**2 + (mean - total) ** 2))))
 
 
+def memory_plan(scene: Scene, n_frames: int) -> MemoryPlan:
+    """Arrays that a rank holds at the peak: images, patches, and the particle's map."""
+    true = [s.true for s in scene.series]
+    image = 4.0 * max(g.image_size_px[0] * g.image_size_px[1] for g in true)
+    patch = max(patch_size_px(o.phantom, s.true) for s in scene.series for o in s.objects)
+    parts = {"images of a tilt": image * (6 + 2 * n_frames), "patches": 40.0 * patch**2,
+             "truth map": 40.0 * scene.truth_box_px**3}
+    return MemoryPlan(parts)
+
+
 def run(parameters: SimulateParameters, folder: JobFolder, runtime: Any) -> JobOutcome:
     """Simulate and write a RELION 5 project with its truth."""
     scene = build_scene(parameters)
@@ -138,7 +158,9 @@ def run(parameters: SimulateParameters, folder: JobFolder, runtime: Any) -> JobO
         for s in scene.series:
             stack_writer(folder.path, s.true, parameters.image_type).discard()
     job = SimulateJob(scene, parameters, folder.path, folder.fingerprint)
-    result = run_stage(job, folder, runtime, parameters)
+    memory = memory_plan(scene, parameters.n_frames)
+    result = run_stage(job, folder, runtime, parameters, memory=memory)
+    predicted = predicted_parts_GiB(job, runtime, memory)
     if not runtime.is_root:
         return JobOutcome()
     true = [s.true for s in scene.series]
@@ -149,4 +171,21 @@ def run(parameters: SimulateParameters, folder: JobFolder, runtime: Any) -> JobO
         "particle_diameter_A": 2 * scene.phantom.radius_A,
         "noise_sd": float(np.mean([s.noise_sd.mean() for s in scene.series])),
         **engine_results(result)}
-    return JobOutcome(results, result.outputs)
+    sections = [_picture(folder.path, scene)]
+    return JobOutcome(results, result.outputs, sections, [], [result], predicted)
+
+
+def _picture(folder: Path, scene: Scene) -> Section:
+    """The least tilted image of the first series with its particles, and the particle."""
+    s = scene.series[0]
+    i_tilt = int(np.argmin(np.abs(s.true.tilt_deg)))
+    image = open_stack(folder / stack_name(s.name))[i_tilt].astype(np.float32)
+    at_px, _ = s.true.position_px(s.true.view(i_tilt), s.targets.position_at_A(i_tilt))
+    truth = read_mrc(folder / "truth.mrc")
+    return Section("What was simulated", figures=[
+        Figure(f"{s.name}, tilt {s.true.tilt_deg[i_tilt]:.0f}°", particles_on_image(
+            image, at_px, pixel_A=s.true.pixel_A,
+            diameter_A=2 * scene.phantom.radius_A),
+            "Circles are the true positions of the particles of the list; protein is dark."),
+        Figure("Particle", map_slices(truth.data, truth.voxel_A),
+               "The true map: central slices above, projections below.")])
