@@ -208,16 +208,16 @@ class CheckpointStore:
             self.folder.mkdir(parents=True, exist_ok=True)
             self._take_lock()
             write_sealed(path, fill_all)
-        except (OSError, RuntimeError) as error:
+        except OSError as error:
             raise ResourceError(self._write_message(path, n_bytes, error)) from error
         for stale in old[self.keep - 1:]:
             stale.unlink(missing_ok=True)
 
-    def _write_message(self, path: Path, n_bytes: int, error: Exception) -> str:
-        code = getattr(error, "errno", None)
+    def _write_message(self, path: Path, n_bytes: int, error: OSError) -> str:
+        code = error.errno
         free = shutil.disk_usage(self.folder).free if self.folder.is_dir() else 0
-        cause = (f"{os.strerror(code)} " if code in NO_SPACE else f"{error} ")
-        return (f"checkpoint {path} could not be written: {cause}"
+        cause = os.strerror(code) if code is not None and code in NO_SPACE else str(error)
+        return (f"checkpoint {path} could not be written: {cause} "
                 f"(it needs about {n_bytes / 2**20:.1f} MiB, {free / 2**20:.1f} MiB are free). "
                 "Checkpoints before it are intact: make room or correct the permissions, then "
                 "run the same command to go on")
@@ -244,8 +244,10 @@ class CheckpointStore:
             except OSError:
                 warnings.warn(f"the file system of {self.folder} has no locks: take care that no "
                               "second run uses it", InputWarning, stacklevel=2)
-            self._lock = descriptor
-            return
+            break
+        self._lock = descriptor
+        for leftover in self.folder.glob(".*.tmp"):  # of a run killed while it wrote
+            leftover.unlink(missing_ok=True)
 
 
 def _read_sums(file: h5py.File, kept: Accumulators) -> None:

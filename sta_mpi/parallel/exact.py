@@ -3,7 +3,7 @@
 A contribution x is stored as rint(x * 2^s), with s fixed before the start from the
 declared bound B of the sum so that B maps to at most 2^60. Integer addition is
 associative, so any number of ranks, any order and any resume give the same bits. The
-rounding of one contribution is at most 2^-61 B, and float64 terms larger than 2^-8 B
+rounding of one contribution is at most 2^-61 B, and float64 terms larger than 2^-7 B
 are not rounded at all.
 
 Overflow cannot pass silently: a contribution above its bound is refused (`DataError`),

@@ -53,9 +53,10 @@ class MpiRuntime(Runtime):
         self._ending = world.Dup()
         self._node_comm: Any = world.Split_type(MPI.COMM_TYPE_SHARED)
         self.node_rank, self.node_size = self._node_comm.rank, self._node_comm.size
-        self._leaders = world.Split(0 if self.node_rank == 0 else 1)
-        leader = (self._leaders.rank, self._leaders.size)
-        self.node, self.n_nodes = self._node_comm.bcast(leader)
+        self._leaders: Any = world.Split(0 if self.node_rank == 0 else 1)
+        place: tuple[int, int] = (self._leaders.rank, self._leaders.size)
+        place = self._node_comm.bcast(place)
+        self.node, self.n_nodes = place
         self.node_of: list[int] = self._comm.allgather(self.node)
         self._windows: dict[int, Any] = {}
         self._channels_opened = 0
@@ -71,8 +72,8 @@ class MpiRuntime(Runtime):
         if _wait(self._comm.Ibarrier(), self.wait_limit_s if limit_s is None else limit_s):
             return True
         if limit_s is None:
-            raise WorkerError(f"the other ranks did not come within {self.wait_limit_s:.0f} s "
-                              f"(this rank: {self.activity}); STA_MPI_WAIT_TIMEOUT_S sets the limit")
+            raise WorkerError(f"the other ranks did not come within {self.wait_limit_s:.0f} s; "
+                              "STA_MPI_WAIT_TIMEOUT_S sets the limit")
         return False
 
     def bcast(self, value: T) -> T:
@@ -97,11 +98,12 @@ class MpiRuntime(Runtime):
     # ---- arrays ------------------------------------------------------------------
 
     def bcast_array(self, array: NDArray[Any] | None) -> NDArray[Any]:
-        if self.is_root and array is None:
-            raise ValueError("rank 0 must give the array to send")
-        head = (array.shape, array.dtype.str) if self.is_root and array is not None else None
+        head: tuple[tuple[int, ...], str] = ((), "")
+        if self.is_root:
+            array = super().bcast_array(array)
+            head = (array.shape, array.dtype.str)
         shape, dtype = self.bcast(head)
-        full = (np.ascontiguousarray(array) if self.is_root else np.empty(shape, dtype))
+        full = (np.asarray(array, order="C") if self.is_root else np.empty(shape, dtype))
         flat = full.reshape(-1).view(np.uint8) if full.size else full
         with self._watchdog.guard("bcast of an array"):
             for start in range(0, flat.size, BCAST_ELEMENTS):

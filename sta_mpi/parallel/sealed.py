@@ -7,9 +7,11 @@ the folder is flushed too. A crash leaves the old file or the new one, never hal
 """
 
 import hashlib
+import io
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import h5py
 
@@ -31,8 +33,12 @@ def write_sealed(path: Path, fill: Callable[[h5py.File], None]) -> None:
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with h5py.File(temporary, "w", userblock_size=SEAL_BYTES, libver="latest") as file:
-            fill(file)
+        with open(temporary, "w+b", buffering=0) as raw:
+            recorder = _WriteRecorder(raw)
+            with h5py.File(recorder, "w", userblock_size=SEAL_BYTES, libver="latest") as file:
+                fill(file)
+            if recorder.error is not None:
+                raise recorder.error
         with open(temporary, "r+b") as raw:
             length, digest = _digest(temporary)
             raw.write(_seal(length, digest))
@@ -64,6 +70,66 @@ def flush_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+class _WriteRecorder:
+    """A file for HDF5 that keeps the first error of a write instead of passing it on.
+
+    HDF5 cannot close a file whose blocks it cannot write: it fails again, later, wherever
+    its objects are freed. So it is told that all went well, and the caller raises `error`.
+    """
+
+    def __init__(self, raw: io.FileIO) -> None:
+        self._raw = raw
+        self._position = 0
+        self.error: OSError | None = None
+
+    def write(self, data: Any) -> int:
+        view = memoryview(data).cast("B")
+        written = 0
+        while written < len(view) and self.error is None:
+            try:
+                self._raw.seek(self._position + written)
+                written += self._raw.write(view[written:]) or 0
+            except OSError as error:
+                self.error = error
+        self._position += len(view)
+        return len(view)
+
+    def readinto(self, buffer: Any) -> int:
+        view = memoryview(buffer).cast("B")
+        self._raw.seek(self._position)
+        n_read = self._raw.readinto(view) or 0
+        if self.error is not None:
+            n_read = len(view)  # what was lost is never used
+        self._position += n_read
+        return n_read
+
+    def read(self, size: int) -> bytes:
+        data = bytearray(size)
+        return bytes(data[:self.readinto(data)])
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        if whence == os.SEEK_END:
+            offset += os.fstat(self._raw.fileno()).st_size
+        elif whence == os.SEEK_CUR:
+            offset += self._position
+        self._position = offset
+        return offset
+
+    def tell(self) -> int:
+        return self._position
+
+    def truncate(self, size: int) -> int:
+        if self.error is None:
+            try:
+                self._raw.truncate(size)
+            except OSError as error:
+                self.error = error
+        return size
+
+    def flush(self) -> None:
+        """Nothing is kept back."""
 
 
 def _seal(length: int, digest: str) -> bytes:
