@@ -7,6 +7,8 @@ particle is one line and the report can list them all.
 import contextlib
 import logging
 import os
+import platform
+import shlex
 import socket
 import sys
 import warnings
@@ -14,6 +16,9 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TextIO
+
+from sta_mpi.errors import StaMpiError
+from sta_mpi.version import __version__
 
 LOGGER_NAME = "sta_mpi"
 LOG_FILE = "run.log"
@@ -97,7 +102,9 @@ def open_run_log(
     Notes
     -----
     Files are appended to, so a resumed run follows the interrupted one. Time stamps are
-    ISO 8601 in UTC. Records of every logger named sta_mpi.* go in.
+    ISO 8601 in UTC. Records of every logger named sta_mpi.* go in. The first line of a run
+    is its command line; an exception that ends it is logged, with its traceback unless it is
+    one of sta_mpi.errors, and raised again.
     """
     logger = logging.getLogger(LOGGER_NAME)
     path = _log_path(folder, rank, is_every_rank)
@@ -124,7 +131,16 @@ def open_run_log(
             for category in _FOR_DEVELOPERS:
                 warnings.simplefilter("ignore", category)
             warnings.showwarning = keep
+            logger.info("sta-mpi %s, Python %s, process %d: %s", __version__,
+                        platform.python_version(), os.getpid(), shlex.join(sys.argv))
             yield log
+            logger.info("end of the run")
+    except StaMpiError as error:
+        logger.error("%s: %s", type(error).__name__, error)
+        raise
+    except BaseException as error:
+        logger.error("%s", type(error).__name__, exc_info=True)
+        raise
     finally:
         logger.removeHandler(handler)
         handler.close()

@@ -3,20 +3,22 @@
 import io
 import logging
 import re
+import sys
 import warnings
 
 import pytest
 
-from sta_mpi.errors import InputWarning
+from sta_mpi.errors import InputError, InputWarning
 from sta_mpi.report.runlog import LOG_FILE, LOGGER_NAME, open_run_log
+from sta_mpi.version import __version__
 
 
 def test_records_of_all_our_loggers_get_a_time_stamp_and_the_rank(tmp_path):
     with open_run_log(tmp_path):
         logging.getLogger(f"{LOGGER_NAME}.jobs.average").info("started")
-    line = (tmp_path / LOG_FILE).read_text()
+    line = (tmp_path / LOG_FILE).read_text().splitlines()[1]
     assert re.fullmatch(
-        r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z rank 0@\S+ INFO started\n", line)
+        r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z rank 0@\S+ INFO started", line)
 
 
 def test_a_warning_for_every_particle_is_one_line(tmp_path):
@@ -69,7 +71,32 @@ def test_a_resumed_run_follows_the_first_in_the_same_file(tmp_path):
         with open_run_log(tmp_path) as log:
             log.logger.info(text)
     lines = (tmp_path / LOG_FILE).read_text().splitlines()
-    assert [line.split()[-1] for line in lines] == ["first", "second"]
+    assert [line.split()[-1] for line in lines] == [
+        lines[0].split()[-1], "first", "run", lines[3].split()[-1], "second", "run"]
+
+
+def test_first_line_is_the_version_and_the_command_line(tmp_path):
+    with open_run_log(tmp_path):
+        pass
+    first = (tmp_path / LOG_FILE).read_text().splitlines()[0]
+    assert f"sta-mpi {__version__}, Python 3." in first
+    assert sys.argv[0] in first
+
+
+def test_unexpected_exception_leaves_its_traceback_in_the_log(tmp_path):
+    with pytest.raises(ZeroDivisionError), open_run_log(tmp_path):
+        print(1 / 0)
+    text = (tmp_path / LOG_FILE).read_text()
+    assert "ERROR ZeroDivisionError\nTraceback" in text
+    assert "end of the run" not in text
+
+
+def test_error_for_the_user_is_one_line_in_the_log(tmp_path):
+    with pytest.raises(InputError), open_run_log(tmp_path):
+        raise InputError("box_px is odd")
+    text = (tmp_path / LOG_FILE).read_text()
+    assert text.endswith("ERROR InputError: box_px is odd\n")
+    assert "Traceback" not in text
 
 
 def test_logging_and_warnings_are_as_before_after_the_block(tmp_path):
