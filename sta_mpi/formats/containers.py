@@ -125,10 +125,11 @@ def _collect(group: h5py.Group, prefix: str, arrays: dict[str, NDArray[Any]], so
         item = group[name]
         if isinstance(item, h5py.Group):
             _collect(item, f"{prefix}{name}/", arrays, source)
-        elif h5py.check_string_dtype(item.dtype):
+            continue
+        _check_size(item, prefix + name, source)
+        if h5py.check_string_dtype(item.dtype):
             arrays[prefix + name] = np.array(item.asstr()[()], object)
         elif item.dtype.kind in "biufc":
-            _check_size(item, prefix + name, source)
             arrays[prefix + name] = np.asarray(item[()])
         else:
             raise FormatError(f"{source}: {prefix}{name} has type {item.dtype}, which is not read. "
