@@ -7,6 +7,8 @@ of axes[p]. A central slice has kz = 0; a box of n planes has kz = its z frequen
 import numpy as np
 from numpy.typing import NDArray
 
+from sta_mpi.kernels.options import cpu_kernel
+
 Floats = NDArray[np.float64]
 
 STRETCH = 1e-3
@@ -40,7 +42,21 @@ def box_planes(R: Floats, n: int) -> tuple[Floats, Floats]:
 
 
 def _check_length(axes: Floats) -> None:
-    # the squared stretch of a 3 x 3 matrix is bounded by the largest row sum of |A A^T|
-    gram = axes @ axes.transpose(0, 2, 1)
-    if not np.all(np.abs(gram).sum(axis=2) <= (1 + STRETCH) ** 2):
+    if not _largest_stretch(axes) <= (1 + STRETCH) ** 2:
         raise ValueError("axes of slices must be perpendicular and of unit length (rotations)")
+
+
+@cpu_kernel
+def _largest_stretch(axes):
+    """Bound of the squared stretch of the matrices: largest row sum of |A A^T|; NaN if any is."""
+    largest = 0.0
+    for a in axes:
+        for i in range(3):
+            total = 0.0
+            for j in range(3):
+                total += abs(a[i, 0] * a[j, 0] + a[i, 1] * a[j, 1] + a[i, 2] * a[j, 2])
+            if not total <= largest:
+                largest = total
+            if total != total:
+                return total
+    return largest

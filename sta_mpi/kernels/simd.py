@@ -1,4 +1,4 @@
-"""Vector loads and stores for trilinear interpolation, which LLVM does not find by itself.
+"""Vector loads, stores and prefetches for trilinear interpolation, which LLVM does not find.
 
 The two neighbours along x lie side by side in memory: 4 floats of a complex volume are
 loaded at once, 8 floats of an accumulator of 4 channels are updated at once. With numba's
@@ -63,6 +63,24 @@ def _gather_pairs(typingctx, volume, o00, o01, o10, o11, fx, w00, w01, w10, w11)
 
 
 @intrinsic
+def _prefetch(typingctx, array, o00, o01, o10, o11):
+    signature = types.void(array, *_OFFSETS)
+
+    def codegen(context, builder, signature, args):
+        number, byte = ir.IntType(32), ir.IntType(8).as_pointer()
+        function = cgutils.get_or_insert_function(
+            builder.module, ir.FunctionType(ir.VoidType(), [byte, number, number, number]),
+            "llvm.prefetch.p0i8")
+        data = cgutils.create_struct_proxy(signature.args[0])(context, builder, args[0]).data
+        for offset in args[1:]:
+            address = builder.bitcast(builder.gep(data, [offset]), byte)
+            builder.call(function, [address, number(0), number(3), number(1)])
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
+@intrinsic
 def _spread_pairs(typingctx, sums, o00, o01, o10, o11, re, im, weight, count, fx,
                   w00, w01, w10, w11):
     signature = types.void(sums, *_OFFSETS, *(types.float32,) * 5, *_WEIGHTS)
@@ -100,6 +118,15 @@ def _spread_pairs_python(sums, o00, o01, o10, o11, re, im, weight, count, fx,
             sums[offset + 4 + i] += w * fx * value
 
 
+def _prefetch_python(array, o00, o01, o10, o11):
+    """Nothing: it changes when memory arrives, not what is computed."""
+
+
+AHEAD = 8
+"""How many samples ahead of its use a cell is fetched from memory."""
+
+# prefetch(array, 4 offsets): ask for memory that is needed soon.
+prefetch: Any = _prefetch_python if _NO_JIT else _prefetch
 # gather_pairs(volume, 4 offsets, fx, 4 weights) -> (re, im): four loads of two neighbours each.
 gather_pairs: Any = _gather_pairs_python if _NO_JIT else _gather_pairs
 # spread_pairs(sums, 4 offsets, re, im, weight, count, fx, 4 weights): the transpose of it.

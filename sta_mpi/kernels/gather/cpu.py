@@ -1,10 +1,15 @@
-"""Gathering on the CPU: rows are scanned, neighbours along x are loaded as one vector."""
+"""Gathering on the CPU.
+
+A row is done in two passes: cells and fractions of its samples are found first, in a loop
+that LLVM vectorises; then the cells, asked for ahead of time, are read, neighbours along x
+as one vector. Large volumes are bound by the latency of memory, which this hides.
+"""
 
 import numpy as np
 
 from sta_mpi.kernels import inline
 from sta_mpi.kernels.options import cpu_inline, cpu_kernel
-from sta_mpi.kernels.simd import gather_pairs
+from sta_mpi.kernels.simd import AHEAD, gather_pairs, prefetch
 
 last_kx = cpu_inline(inline.last_kx)
 signed_frequency = cpu_inline(inline.signed_frequency)
@@ -18,6 +23,9 @@ corner_weights = cpu_inline(inline.corner_weights)
 def gather(volume, row, plane, reach, scale, axes, kz, r2, out):
     """Fill out (m, n, n//2+1) from the packed volume; see `reference.gather`."""
     m, n, n_half = out.shape
+    cells = np.zeros(n_half + AHEAD, np.int64)
+    fractions = np.empty((3, n_half), np.float32)
+    signs = np.empty(n_half, np.float32)
     for p in range(m):
         a = axes[p]
         for iy in range(n):
@@ -31,13 +39,19 @@ def gather(volume, row, plane, reach, scale, axes, kz, r2, out):
             for kx in range(last + 1):
                 k = np.float32(kx)
                 sign, x, y, z = fold(x0 + k * ux, y0 + k * uy, z0 + k * uz)
-                jx, fx = split(x, 0)
-                jy, fy = split(y, reach)
-                jz, fz = split(z, reach)
-                w00, w01, w10, w11 = corner_weights(fy, fz)
-                o = jz * plane + jy * row + 2 * jx
+                jx, fractions[0, kx] = split(x, 0)
+                jy, fractions[1, kx] = split(y, reach)
+                jz, fractions[2, kx] = split(z, reach)
+                cells[kx] = jz * plane + jy * row + 2 * jx
+                signs[kx] = sign
+            # beyond the row's end, cells of earlier rows are asked for, which does no harm
+            for kx in range(last + 1):
+                o = cells[kx + AHEAD]
+                prefetch(volume, o, o + row, o + plane, o + plane + row)
+                w00, w01, w10, w11 = corner_weights(fractions[1, kx], fractions[2, kx])
+                o = cells[kx]
                 re, im = gather_pairs(volume, o, o + row, o + plane, o + plane + row,
-                                      fx, w00, w01, w10, w11)
-                out[p, iy, kx] = np.complex64(complex(re, im * sign))
+                                      fractions[0, kx], w00, w01, w10, w11)
+                out[p, iy, kx] = np.complex64(complex(re, im * signs[kx]))
             for kx in range(last + 1, n_half):
                 out[p, iy, kx] = 0
