@@ -9,15 +9,12 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from sta_mpi.data import Optics, Particles, Volume
+from sta_mpi.data import Optics, Particles
 from sta_mpi.errors import InputError, UsageError
-from sta_mpi.formats.mrc import read_mrc
-from sta_mpi.formats.structures import read_structure
 from sta_mpi.jobs.parameters.simulate import SimulateParameters
 from sta_mpi.jobs.simulate_like import load_project
-from sta_mpi.simulate.atoms import density_of_atoms
-from sta_mpi.simulate.builtin_phantoms import BUILT_IN, crowder_phantom, gold_bead
-from sta_mpi.simulate.grid_phantom import GridPhantom, resampled
+from sta_mpi.jobs.simulate_particle import make_phantom, truth_box_px
+from sta_mpi.simulate.builtin_phantoms import crowder_phantom, gold_bead
 from sta_mpi.simulate.image import Objects, signal_power
 from sta_mpi.simulate.motion import particle_motion
 from sta_mpi.simulate.noise import stream
@@ -111,35 +108,6 @@ def build_scene(parameters: SimulateParameters) -> Scene:
         placed = [_cropped(p, phantom) for p in placed]
     series = [_complete(p, phantom, parameters) for p in placed]
     return Scene(phantom, truth_box_px(parameters, phantom, pixel_A), series)
-
-
-def truth_box_px(parameters: SimulateParameters, phantom: Phantom, pixel_A: float) -> int:
-    """Box of the truth map: the one asked for, else 1.5 diameters, a multiple of 4."""
-    if parameters.truth_box_px is not None:
-        return parameters.truth_box_px
-    return 4 * int(np.ceil(1.5 * 2 * phantom.radius_A / pixel_A / 4))
-
-
-def make_phantom(parameters: SimulateParameters, pixel_A: float) -> Phantom:
-    """The particle, ready for images of this pixel."""
-    if parameters.model is not None:
-        return _model_phantom(parameters, pixel_A)
-    if parameters.density_map is not None:
-        volume = read_mrc(parameters.density_map)
-        n = 2 * int(np.ceil(volume.box_px * volume.voxel_A / pixel_A / 2))
-        return GridPhantom.of_map(resampled(volume, n, pixel_A))
-    return BUILT_IN[parameters.phantom](parameters.phantom_radius_A, parameters.phantom_detail_A)
-
-
-def _model_phantom(parameters: SimulateParameters, pixel_A: float) -> GridPhantom:
-    assert parameters.model is not None
-    atoms = read_structure(parameters.model)
-    centre = np.array(parameters.model_centre_A or atoms.xyz_A.mean(axis=0), float)
-    reach_A = float(np.linalg.norm(atoms.xyz_A - centre, axis=1).max())
-    n = 2 * int(np.ceil((reach_A + 8.0) / pixel_A)) + 4
-    data = density_of_atoms(atoms, n, pixel_A, centre_A=centre,
-                            b_factor_A2=parameters.model_b_factor_A2, solvent=parameters.solvent)
-    return GridPhantom.of_map(Volume(data, pixel_A))
 
 
 def place_particles(parameters: SimulateParameters) -> list[Placed]:
