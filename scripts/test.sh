@@ -13,10 +13,20 @@ export PATH="$PWD/.venv/bin:$PATH"
 # Ranks are the unit of parallel work here: more threads would only compete for cores.
 export OMP_NUM_THREADS=1
 
-echo "ruff:     $(ruff check . | tail -n 1)"
-ruff check --quiet .
-echo "mypy:     $(mypy | tail -n 1)"
-lint-imports > .venv/lint-imports.txt || { cat .venv/lint-imports.txt; exit 1; }
-echo "layers:   $(grep 'Contracts:' .venv/lint-imports.txt)"
+# One line for a check that passes, all it said for one that fails.
+check() {
+    local name="$1" log=".venv/$1.log"
+    shift
+    if ! "$@" > "$log" 2>&1; then
+        cat "$log"
+        echo "test.sh: $name found faults" >&2
+        exit 1
+    fi
+    printf '%-14s%s\n' "$name" "$(grep -v '^ *$' "$log" | tail -n 1)"
+}
+
+check ruff ruff check .
+check mypy mypy
+check lint-imports lint-imports
 
 exec python -m pytest -m "not slow and not gpu" "$@"
