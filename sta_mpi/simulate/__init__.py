@@ -1,1 +1,1 @@
-"""sta_mpi.simulate"""
+"""Phantoms and tilt series with known truth, written apart from the reconstruction."""
