@@ -74,10 +74,8 @@ def test_contribution_above_its_bound_is_bad_data():
 
 
 def test_running_sum_that_leaves_its_bound_is_reported():
-    total = ExactSum("weights", SumSpec((3,), 1.0))
-    with pytest.raises(InputError, match="'weights' leaves its declared bound"):
-        for _ in range(20):
-            total.add(np.full(3, 1.0))
+    with pytest.raises(InputError, match="'x' leaves its declared bound 1"):
+        total_of([np.full(3, 1.0)] * 20, SumSpec((3,), 1.0))
 
 
 def test_contributions_that_cancel_may_add_up_to_more_than_the_bound():

@@ -33,6 +33,7 @@ class ToyJob:
 
     def __init__(self, options):
         self.options = options
+        self.n_done = 0
 
     def units(self):
         n = self.options.units
@@ -63,8 +64,9 @@ class ToyJob:
         i = unit.id
         if i in options.bad:
             raise DataError(f"planted bad data in unit {i}")
-        if runtime.rank == options.fail_rank and i >= options.fail_unit:
+        if runtime.rank == options.fail_rank and self.n_done == options.fail_after:
             plant(options.fail_in)
+        self.n_done += 1
         time.sleep(options.sleep * unit.cost)
         rng = np.random.default_rng((5, i))
         half = "half1" if i % 2 else "half2"
@@ -115,7 +117,8 @@ def main(arguments):
     parser.add_argument("--max-bad-share", type=float, default=0.05)
     parser.add_argument("--fail-in", default="")
     parser.add_argument("--fail-rank", type=int, default=-1)
-    parser.add_argument("--fail-unit", type=int, default=0)
+    parser.add_argument("--fail-after", type=int, default=0,
+                        help="units that the rank does before it fails")
     parser.add_argument("--file-limit", type=int, help="largest file that may be written [bytes]")
     parser.add_argument("--timings", type=Path)
     options = parser.parse_args(arguments)
