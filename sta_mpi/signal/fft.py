@@ -46,6 +46,10 @@ Complex = NDArray[np.complex64]
 
 _EFFORT = {"estimate": "FFTW_ESTIMATE", "measure": "FFTW_MEASURE", "patient": "FFTW_PATIENT"}
 
+LARGE = 1 << 23
+"""Real-space size above which plans are always estimated: measuring takes 10 s and more,
+and such transforms are done a few times a job."""
+
 
 def _halves(n: int) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
     """The two (source, target) pieces of one axis that ifftshift exchanges."""
@@ -54,11 +58,10 @@ def _halves(n: int) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
 
 
 class _Plan:
-    """A forward or backward transform of one shape, with its own buffers."""
+    """A forward or backward transform of one shape; both directions share their buffers."""
 
-    def __init__(self, shape: tuple[int, ...], inverse: bool, flags: tuple[str, ...]) -> None:
-        self.real = pyfftw.empty_aligned(shape, dtype="float32")
-        self.half = pyfftw.empty_aligned((*shape[:-1], shape[-1] // 2 + 1), dtype="complex64")
+    def __init__(self, real: Real, half: Complex, inverse: bool, flags: tuple[str, ...]) -> None:
+        self.real, self.half, shape = real, half, real.shape
         source, target = (self.half, self.real) if inverse else (self.real, self.half)
         self.execute = pyfftw.FFTW(
             source, target, axes=tuple(range(len(shape))), flags=flags, threads=1,
@@ -84,22 +87,29 @@ class FftPlans:
 
     Parameters
     ----------
-    wisdom : bytes or None   what `wisdom()` returned in another process, for the same bits here
-    effort : str             planning of sizes the wisdom does not hold: "estimate", "measure",
-                             "patient". "measure" and "patient" depend on timing: broadcast
-                             the wisdom before results are to agree between processes.
+    wisdom : bytes or None   what `wisdom()` returned in another process, for the same bits here;
+                             it holds the effort as well
+    effort : str             how plans are made where no wisdom is given: "estimate", "measure",
+                             "patient". "measure" and "patient" depend on timing: make the
+                             plans on one rank and broadcast its wisdom.
     """
 
     def __init__(self, wisdom: bytes | None = None, effort: str = "measure") -> None:
+        self._measured = b""
+        if wisdom is not None:
+            name, _, self._measured = wisdom.partition(b"\n")
+            effort = name.decode(errors="replace")
         if effort not in _EFFORT:
-            raise ValueError(f"FFT effort is {effort!r}, expected one of {sorted(_EFFORT)}")
+            raise ValueError(
+                f"FFT {'wisdom of ' if wisdom else ''}effort {effort[:20]!r}: expected one of "
+                f"{sorted(_EFFORT)}")
         self._effort = effort
-        self._wisdom = wisdom or b""
         self._plans: dict[tuple[tuple[int, ...], bool], _Plan] = {}
+        self._buffers: dict[tuple[int, ...], tuple[Real, Complex]] = {}
 
     def wisdom(self) -> bytes:
-        """All plans made so far (and those given), to be handed to other processes."""
-        return self._wisdom
+        """Effort and measured plans so far (and those given), to be handed to other processes."""
+        return self._effort.encode() + b"\n" + self._measured
 
     def prepare(self, shapes: Sequence[tuple[int, ...]]) -> "FftPlans":
         """Make the plans of these real-space shapes, both directions, now; returns itself."""
@@ -111,13 +121,22 @@ class FftPlans:
     def _plan(self, shape: tuple[int, ...], inverse: bool) -> _Plan:
         key = (shape, inverse)
         if key not in self._plans:
+            effort = "estimate" if math.prod(shape) > LARGE else self._effort
             # FFTW's wisdom is global to the process: plan from this object's own alone, so
-            # that the result does not depend on what else was planned before
+            # that the result does not depend on what else was planned before. Estimates
+            # are never kept as wisdom, and always come out the same without any.
             pyfftw.forget_wisdom()
-            if self._wisdom and not pyfftw.import_wisdom((b"", self._wisdom, b""))[1]:
+            is_measured = effort != "estimate"
+            if is_measured and self._measured and not pyfftw.import_wisdom(
+                    (b"", self._measured, b""))[1]:
                 raise ValueError("the FFT wisdom is not readable by this FFTW; plan anew")
-            self._plans[key] = _Plan(shape, inverse, (_EFFORT[self._effort],))
-            self._wisdom = pyfftw.export_wisdom()[1]
+            if shape not in self._buffers:
+                half = (*shape[:-1], shape[-1] // 2 + 1)
+                self._buffers[shape] = (pyfftw.empty_aligned(shape, dtype="float32"),
+                                        pyfftw.empty_aligned(half, dtype="complex64"))
+            self._plans[key] = _Plan(*self._buffers[shape], inverse, (_EFFORT[effort],))
+            if is_measured:
+                self._measured = pyfftw.export_wisdom()[1]
         return self._plans[key]
 
     def rfft2(self, stack: NDArray[np.floating], out: Complex | None = None) -> Complex:
