@@ -1,11 +1,12 @@
 """Packaging of sta_mpi: metadata, dependencies, extras and the console script."""
 
+import re
 from pathlib import Path
 
 from setuptools import find_packages, setup
 
 HERE = Path(__file__).parent
-VERSION = (HERE / "sta_mpi" / "version.py").read_text().split('"')[1]
+VERSION = re.findall(r'__version__ = "(.+)"', (HERE / "sta_mpi" / "version.py").read_text())[0]
 
 setup(
     name="sta_mpi",

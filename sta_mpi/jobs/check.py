@@ -198,7 +198,8 @@ def _drawings(inputs: InputSet, parameters: CheckParameters) -> list[Section]:
                 position = ts.position_px(inputs.particles.position_A[own])[:, i_tilt]
                 figures.append(Figure(
                     f"Particles on the {tilt[i_tilt]:.1f}° image", particles_on_image(
-                        image, position, ts.pixel_A, box * parameters.binning * ts.pixel_A),
+                        image, position, pixel_A=ts.pixel_A,
+                        diameter_A=box * parameters.binning * ts.pixel_A),
                     "Circles have the size of the box and should sit on the dark particles."))
             except (StaMpiError, OSError) as error:
                 figures.append(Figure("Particles on an image", None, f"Not drawn: {error}"))
