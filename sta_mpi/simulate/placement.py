@@ -13,6 +13,10 @@ from sta_mpi.simulate.phantom import Floats
 
 ICOSAHEDRON_EDGE_RAD = float(np.arctan(2.0))
 """Angle between neighbouring vertices of an icosahedron."""
+GIVE_UP_ROUNDS = 8
+"""Random placement ends after so many rounds in which no particle found a place."""
+MOST_TRIES = 4000
+"""Random points tried a round."""
 
 
 def random_orientations(n: int, rng: np.random.Generator) -> Floats:
@@ -52,16 +56,19 @@ def random_positions(n: int, extent_A: Floats, distance_A: float, rng: np.random
     """
     extent = np.asarray(extent_A, float)
     busy = None if taken_A is None or len(taken_A) == 0 else cKDTree(taken_A)
-    placed = np.zeros((0, 3))
-    for _ in range(200):
+    placed, idle_rounds = np.zeros((0, 3)), 0
+    while idle_rounds < GIVE_UP_ROUNDS:
         if len(placed) == n:
             return placed
-        fresh = (rng.random((4 * (n - len(placed)) + 16, 3)) - 0.5) * extent
+        before = len(placed)
+        tries = min(4 * (n - len(placed)) + 16, MOST_TRIES)
+        fresh = (rng.random((tries, 3)) - 0.5) * extent
         if busy is not None:
             fresh = fresh[busy.query(fresh)[0] >= taken_distance_A]
         if len(placed) and len(fresh):
             fresh = fresh[cKDTree(placed).query(fresh)[0] >= distance_A]
         placed = np.concatenate([placed, _thinned(fresh, distance_A)])[:n]
+        idle_rounds = idle_rounds + 1 if len(placed) == before else 0
     raise InputError(
         f"{n} particles at least {distance_A:.0f} Å apart do not fit at random into "
         f"{extent[0]:.0f} x {extent[1]:.0f} x {extent[2]:.0f} Å: {len(placed)} were placed. "

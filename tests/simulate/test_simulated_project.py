@@ -182,6 +182,6 @@ def test_spheres_hold_lattices_with_outward_axes(tmp_path):
 
 def test_particles_that_do_not_fit_are_refused(tmp_path):
     with pytest.raises(InputError, match="do not fit at random"):
-        scene_of(tmp_path, **{**SMALL, "n_particles": 5000})
+        scene_of(tmp_path, **{**SMALL, "n_particles": 900})
     with pytest.raises(UsageError, match="thickness"):
         scene_of(tmp_path, **{**SMALL, "thickness_A": 60.0})
