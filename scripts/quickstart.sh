@@ -31,11 +31,12 @@ mpirun -n 2 sta-mpi align --search grid --iterations 2 \
     --box-px 48 --lowpass-A 20 --angle-range-deg 8 --angle-step-deg 4 \
     --shift-range-A 8 --shift-step-A 4 --output "$out/align"
 
-resolution() {
-    python -c 'import json, sys; print(f"{json.load(open(sys.argv[1]))["results"]["resolution_A"]:.1f} Å")' \
-        "$1/job.json"
-}
-echo
-echo "Resolution (FSC 0.143 of half maps): $(resolution "$out/average") before alignment," \
-    "$(resolution "$out/align") after."
+python - "$out" << 'EOF_PYTHON'
+import json, pathlib, sys
+
+before, after = (
+    json.loads((pathlib.Path(sys.argv[1]) / job / "job.json").read_text())["results"]["resolution_A"]
+    for job in ("average", "align"))
+print(f"\nResolution (FSC 0.143 of the half maps): {before:.1f} Å before alignment, {after:.1f} Å after.")
+EOF_PYTHON
 echo "Open the report in a browser: $(realpath "$out/align/report.html")"
