@@ -73,7 +73,8 @@ class _Plan:
         for source, target in self.pieces:
             self.real[target] = image[source]
         self.execute()
-        np.multiply(self.half, scale, out=out)
+        # as floats: numpy would do a complex product
+        np.multiply(self.half.view(np.float32), scale, out=out.view(np.float32))
 
     def backward(self, rft: Complex, scale: np.float32, out: Real) -> None:
         self.half[...] = rft
@@ -96,7 +97,7 @@ class FftPlans:
 
     def __init__(self, wisdom: bytes | None = None, effort: str = "measure") -> None:
         self._measured = b""
-        if wisdom is not None:
+        if wisdom:
             name, _, self._measured = wisdom.partition(b"\n")
             effort = name.decode(errors="replace")
         if effort not in _EFFORT:
@@ -199,6 +200,7 @@ def _check_half(shape: tuple[int, ...], width: int) -> None:
 def _output(out: NDArray | None, shape: tuple[int, ...], dtype: type) -> NDArray:
     if out is None:
         return np.empty(shape, dtype)
-    if out.shape != shape or out.dtype != dtype:
-        raise ValueError(f"out is {out.dtype} {out.shape}, expected {np.dtype(dtype)} {shape}")
+    if out.shape != shape or out.dtype != dtype or not out.flags.c_contiguous:
+        raise ValueError(
+            f"out is {out.dtype} {out.shape}, expected C-ordered {np.dtype(dtype)} {shape}")
     return out
