@@ -45,7 +45,7 @@ def input_files(parameters: AlignParameters) -> list[Path]:
 
 
 @dataclass
-class _State:
+class LoopPoses:
     """Where the rounds stand; what a resume reads back."""
 
     round_done: int
@@ -96,18 +96,23 @@ def _check(parameters: AlignParameters, setup: Setup) -> None:
 
 
 def _start(parameters: AlignParameters, setup: Setup, folder: JobFolder, runtime: Any,
-           checkpoints: Any) -> _State:
-    particles = setup.inputs.particles
+           checkpoints: Any) -> LoopPoses:
     references = read_references(parameters.reference, setup.sizes)
     if references is None:
         job = AverageJob(setup, folder.fingerprint + "start")
         maps, _ = run_stage(job, folder, runtime, parameters, checkpoints).outputs
         references = runtime.bcast(
             None if maps is None else np.stack([maps.halves.half1.data, maps.halves.half2.data]))
-    return _State(0, particles.R_p2t.copy(), particles.offset_A.copy(), references, {}, [])
+    return start_state(setup, references)
 
 
-def _one_round(i_round: int, state: _State, parameters: AlignParameters, setup: Setup,
+def start_state(setup: Setup, references: NDArray[np.float32]) -> LoopPoses:
+    """The poses of the input and the first references, before any round."""
+    particles = setup.inputs.particles
+    return LoopPoses(0, particles.R_p2t.copy(), particles.offset_A.copy(), references, {}, [])
+
+
+def _one_round(i_round: int, state: LoopPoses, parameters: AlignParameters, setup: Setup,
                mask: NDArray[np.float32] | None, folder: JobFolder, runtime: Any,
                checkpoints: Any) -> tuple[Maps | None, Any]:
     """Search and average once; `state` is brought up to date on all ranks."""
@@ -137,7 +142,7 @@ def _one_round(i_round: int, state: _State, parameters: AlignParameters, setup: 
     return maps, result
 
 
-def make_search(i_round: int, state: _State, parameters: AlignParameters, setup: Setup,
+def make_search(i_round: int, state: LoopPoses, parameters: AlignParameters, setup: Setup,
                 mask: NDArray[np.float32] | None) -> Search:
     """Lists of rotations and shifts of a round; ranges and steps shrink round by round."""
     factor = parameters.refine_factor**i_round
@@ -157,7 +162,7 @@ def make_search(i_round: int, state: _State, parameters: AlignParameters, setup:
                   shifts_px, band, parameters)
 
 
-def _round_summary(before_R: Floats, before_offset: Floats, state: _State,
+def _round_summary(before_R: Floats, before_offset: Floats, state: LoopPoses,
                    aligned: NDArray[np.bool_], maps: Maps | None, grey: tuple[float, float],
                    runtime: Any) -> dict[str, float]:
     turned = angular_distance_deg(before_R, state.R_p2t)[aligned]
@@ -172,25 +177,25 @@ def _round_summary(before_R: Floats, before_offset: Floats, state: _State,
         "resolution_A": float(resolution)}
 
 
-def _pack(state: _State) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+def _pack(state: LoopPoses) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
     arrays: dict[str, NDArray[Any]] = {
         "R_p2t": state.R_p2t, "offset_A": state.offset_A, "references": state.references}
     arrays |= {f"column_{name}": values for name, values in state.columns.items()}
     return {"round_done": state.round_done, "history": state.history}, arrays
 
 
-def _resume(saved: LoopState | None) -> _State | None:
+def _resume(saved: LoopState | None) -> LoopPoses | None:
     if saved is None:
         return None
     arrays = saved.arrays
     columns = {name.removeprefix("column_"): values for name, values in arrays.items()
                if name.startswith("column_")}
-    return _State(int(saved.position["round_done"]), arrays["R_p2t"], arrays["offset_A"],
+    return LoopPoses(int(saved.position["round_done"]), arrays["R_p2t"], arrays["offset_A"],
                   arrays["references"], columns, saved.position["history"])
 
 
 def _finish(parameters: AlignParameters, folder: JobFolder, runtime: Any, setup: Setup,
-            state: _State, maps: Maps | None, stages: list[Any]) -> JobOutcome:
+            state: LoopPoses, maps: Maps | None, stages: list[Any]) -> JobOutcome:
     """Write particles, poses and the set; the maps are those of the last round."""
     if not runtime.is_root:
         return JobOutcome()

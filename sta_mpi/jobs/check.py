@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
 
 from sta_mpi.align.cut import is_visible
 from sta_mpi.data import TiltSeries
@@ -19,6 +20,8 @@ from sta_mpi.report.content import Figure, Section, Table
 from sta_mpi.report.figures import particles_on_image, tilt_geometry
 
 DEFAULT_BOX_PX = 64
+DRAWING_BLUR_A = 15.0
+"""Drawn tilt images are smoothed by a Gaussian of this width, so that particles show."""
 
 
 def input_files(parameters: CheckParameters) -> list[Path]:
@@ -193,7 +196,8 @@ def _drawings(inputs: InputSet, parameters: CheckParameters) -> list[Section]:
         if ts.has_positions:
             try:
                 i_tilt = int(np.argmin(np.abs(tilt)))
-                image = np.asarray(series_images(ts, beside)[i_tilt], np.float32)
+                image = gaussian_filter(np.asarray(series_images(ts, beside)[i_tilt], np.float32),
+                                        DRAWING_BLUR_A / ts.pixel_A)
                 own = inputs.particles.i_tomo == i_tomo
                 position = ts.position_px(inputs.particles.position_A[own])[:, i_tilt]
                 figures.append(Figure(

@@ -4,6 +4,7 @@ import importlib
 import sys
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from sta_mpi.errors import EXIT_OK, ResourceError, StaMpiError, Stopped
@@ -50,6 +51,8 @@ def _run(command: str, parameters: JobParameters, runtime: Any) -> int:
             print(f"{folder.path}: finished before with the same input and parameters. "
                   "Pass --restart to compute it again.")
         return EXIT_OK
+    if runtime.is_root:
+        folder.write_status("running", ranks=runtime.size, host=runtime.host, updated=_now())
     console = sys.stderr if runtime.is_root and not parameters.quiet else None
     with open_run_log(folder.path, rank=runtime.rank, is_every_rank=parameters.log_all_ranks,
                       console=console) as log:
@@ -69,6 +72,7 @@ def _finish(folder: JobFolder, parameters: JobParameters, runtime: Any, outcome:
             log.warn(line)
         record = {
             "ranks": runtime.size, "nodes": runtime.n_nodes, "started": started,
+            "finished": _now(), "threads": parameters.threads,
             "elapsed_s": round(elapsed_s, 3),
             "peak_memory_GiB": outcome.results.get("peak_memory_GiB"),
             "results": outcome.results, "outputs": outcome.outputs, "warnings": log.warnings}
@@ -90,11 +94,15 @@ def _write_failure(folder: JobFolder, runtime: Any, error: BaseException, starte
         return
     status = "stopped" if isinstance(error, Stopped) else "failed"
     try:
-        folder.write_status(status, ranks=runtime.size, started=started,
+        folder.write_status(status, ranks=runtime.size, started=started, updated=_now(),
                             elapsed_s=round(time.time() - started, 3),
                             message=f"{type(error).__name__}: {error}")
     except OSError:
         return
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def _print_results(folder: JobFolder, outcome: JobOutcome, elapsed_s: float) -> None:

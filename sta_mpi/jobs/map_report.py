@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sta_mpi.data import Particles
 from sta_mpi.geometry.symmetry import symmetry_matrices
@@ -16,6 +17,7 @@ from sta_mpi.report.figures import (
     map_comparison,
     map_slices,
 )
+from sta_mpi.signal.filters import lowpass_map
 from sta_mpi.signal.fsc import FscResult, resolution_A
 
 
@@ -45,6 +47,16 @@ def fsc_section(fsc: FscResult) -> Section:
         "unmasked one means a tight mask or much solvent.")])
 
 
+def _filtered_halves(maps: Maps) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Half maps low-passed at the resolution, for drawing; unfiltered where there is none."""
+    limit_A = maps.fsc.resolution_A()
+    half1, half2 = maps.halves.half1, maps.halves.half2
+    if not np.isfinite(limit_A):
+        return half1.data, half2.data
+    return (lowpass_map(half1.data, half1.voxel_A, limit_A),
+            lowpass_map(half2.data, half2.voxel_A, limit_A))
+
+
 def map_sections(maps: Maps, particles: Particles, symmetry: str) -> list[Section]:
     """Slices, FSC, angular coverage, weights."""
     voxel_A, box = maps.merged.voxel_A, maps.merged.box_px
@@ -52,10 +64,9 @@ def map_sections(maps: Maps, particles: Particles, symmetry: str) -> list[Sectio
         Figure("Merged map", map_slices(maps.merged.data, voxel_A),
                "Filtered by the FSC-derived signal-to-noise ratio; central slices above, "
                "projections below."),
-        Figure("Half maps", map_comparison(
-            maps.halves.half1.data, maps.halves.half2.data, voxel_A),
-            "Unfiltered half maps and their difference in one grey scale. The difference should "
-            "look like noise.")]
+        Figure("Half maps", map_comparison(*_filtered_halves(maps), voxel_A=voxel_A),
+               "Half maps, here low-passed at the resolution (the files are unfiltered), and their "
+               "difference in one grey scale. The difference should look like noise.")]
     weights = dict(zip(("half 1", "half 2", "both"), maps.weights, strict=True))
     coverage = angular_coverage(particles.R_p2t, symmetry_matrices(symmetry), symmetry)
     return [
