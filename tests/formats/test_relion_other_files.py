@@ -30,7 +30,7 @@ from sta_mpi.formats.star_table import StarTable
 
 MEMBERS = {"rlnTomoParticlesFile": "Refine3D/job005/run_data.star",
            "rlnTomoTomogramsFile": "Tomograms/job002/tomograms.star",
-           "rlnTomoTrajectoriesFile": ""}
+           "rlnTomoTrajectoriesFile": "", "rlnTomoReferenceMaskFile": "None"}
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def project(tmp_path, monkeypatch):
     """A project folder with two members, in a current folder elsewhere."""
     folder = tmp_path / "project"
     for name in MEMBERS.values():
-        if name:
+        if "/" in name:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / name).touch()
     (tmp_path / "elsewhere").mkdir()
@@ -57,6 +57,7 @@ def test_set_of_any_form_is_found_from_its_own_folders(project, name, is_loop):
     assert found.tomograms is not None
     assert found.tomograms.samefile(project / MEMBERS["rlnTomoTomogramsFile"])
     assert found.trajectories is None
+    assert found.mask is None
     with pytest.raises(InputError, match="names no trajectories"):
         found.require("particles", "trajectories")
 

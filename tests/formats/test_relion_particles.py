@@ -440,3 +440,23 @@ def test_real_warp_export_reads_with_its_own_names(data_dir, tmp_path):
     np.testing.assert_array_equal(again.R_p2t, binned.R_p2t)
     assert again.image_names is not None
     assert again.image_names.tolist() == binned.image_names.tolist()
+
+
+@pytest.mark.parametrize("tilt", [37.0, 0.0, 180.0])
+def test_folding_the_pose_into_the_box_keeps_place_and_orientation(tomograms, tmp_path, tilt):
+    """What RELION's --apply_orientations does; tilt 0 and 180 are the gimbal cases."""
+    table = particle_rows(4, rlnAngleTilt=[tilt] * 4, rlnTomoSubtomogramTilt=[0.0] * 4)
+    particles = read_particles(save(tmp_path / "p.star", table), tomograms)
+    folded = replace(particles, R_box2t=particles.R_p2t)
+    write_particles(tmp_path / "q.star", folded, tomograms)
+    new = read_star(tmp_path / "q.star")["particles"]
+    for label, _ in PART:
+        np.testing.assert_allclose(new.floats(label), 0, atol=1e-6)
+    again = read_particles(tmp_path / "q.star", tomograms)
+    np.testing.assert_allclose(again.R_p2t, particles.R_p2t, atol=4e-7)
+    np.testing.assert_allclose(again.position_A, particles.position_A, atol=2e-5)
+    for i in range(4):
+        A_new = cases.relion_matrix(*(new.floats(label)[i] for label, _ in BOX))
+        A_old = cases.relion_matrix(*(table.floats(label)[i] for label, _ in BOX))
+        old_part = cases.relion_matrix(*(table.floats(label)[i] for label, _ in PART))
+        np.testing.assert_allclose(A_new, A_old @ old_part, atol=4e-7)
