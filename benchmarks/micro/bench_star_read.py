@@ -6,6 +6,7 @@ The table has the 25 columns of a RELION 5 refinement, vectors of 40 visible til
 
 import json
 import resource
+import subprocess
 import sys
 import tempfile
 import time
@@ -55,7 +56,6 @@ def main() -> None:
             print(json.dumps({"write_numbers_s": round(time.perf_counter() - start, 2),
                               "includes": "making the table"}))
             # A process of its own, so that the peak is the reader's.
-            import subprocess
             subprocess.run([sys.executable, __file__, str(n), str(path)], check=True)
             return
         base = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20

@@ -87,7 +87,7 @@ def read_particles(path: str | os.PathLike[str], tomograms: TomogramSet, *,
         offset_A=0.0 - np.einsum("nij,nj->ni", R_box2t, origin_A), R_p2t=R_box2t @ R_part,
         R_box2t=R_box2t, half=_halves(table), optics_group=group, image_names=image_names,
         weight_names=_image_names(table, "rlnCtfImage", Path(path), folder)[0],
-        visible=_visible(table, i_tomo, tomograms), columns=dict(table.columns),
+        visible=_visible(table, i_tomo, names, tomograms), columns=dict(table.columns),
         optics=optics, other_tables=others, image_folder=folder,
         **_image_facts(star, table, optics, group))
     repeated = find_repeats(names)
@@ -191,20 +191,21 @@ def _image_facts(star: StarFile, table: StarTable, optics: StarTable,
             "is_premultiplied": multiplied}
 
 
-def _visible(table: StarTable, i_tomo: NDArray[np.int32], tomograms: TomogramSet,
-             ) -> NDArray[np.int8] | None:
+def _visible(table: StarTable, i_tomo: NDArray[np.int32], names: NDArray[Any],
+             tomograms: TomogramSet) -> NDArray[np.int8] | None:
     label = "rlnTomoVisibleFrames"
     if label not in table:
         return None
     visible = parse_visible(table.columns[label], table.where)
     count = (visible != BEYOND).sum(axis=1)
+    n_tilts = np.zeros(len(tomograms), np.int64)
     for i in np.unique(i_tomo).tolist():
-        n_tilts = len(tomograms.tilt_table(tomograms.names[i]))
-        bad = np.flatnonzero((i_tomo == i) & (count != n_tilts))
-        if len(bad):
-            name = table.value("rlnTomoParticleName", "") and table.strings(
-                "rlnTomoParticleName")[bad[0]]
-            raise InputError(f"{table.where}, row {bad[0] + 1}: particle {name} has {label} of "
-                             f"{count[bad[0]]} tilts, tomogram {tomograms.names[i]} has {n_tilts}. "
-                             "Use the tomograms that the particles were extracted with.")
+        n_tilts[i] = len(tomograms.tilt_table(tomograms.names[i]))
+    bad = np.flatnonzero(count != n_tilts[i_tomo])
+    if len(bad):
+        row, tomogram = bad[0], i_tomo[bad[0]]
+        raise InputError(f"{table.where}, row {row + 1}: particle {names[row]} has {label} of "
+                         f"{count[row]} tilts, tomogram {tomograms.names[tomogram]} has "
+                         f"{n_tilts[tomogram]}. Use the tomograms that the particles were "
+                         "extracted with.")
     return visible
