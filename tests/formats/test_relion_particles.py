@@ -460,3 +460,28 @@ def test_folding_the_pose_into_the_box_keeps_place_and_orientation(tomograms, tm
         A_old = cases.relion_matrix(*(table.floats(label)[i] for label, _ in BOX))
         old_part = cases.relion_matrix(*(table.floats(label)[i] for label, _ in PART))
         np.testing.assert_allclose(A_new, A_old @ old_part, atol=4e-7)
+
+
+def test_real_relion4_volumes_read_and_come_back_as_relion5(data_dir, tmp_path):
+    path = data_dir / "formats_motive_lists/cryocat/motl_data/relion_4.0.star"
+    tomograms = read_tomograms(cases.write_project(
+        tmp_path, cases.global_table(["TS_017"], (4000, 4000, 2000), 1.971),
+        [cases.tilt_table("TS_017", 41)]))
+    particles = read_particles(path, tomograms)
+    old = read_star(path)["particles"]
+    assert not particles.is_2d_stack
+    assert (particles.image_pixel_A, particles.image_size_px) == (3.942, 64)
+    assert particles.weight_names is not None
+    assert particles.weight_names[0] == "PseudoSubtomo/job005/Subtomograms/TS_017/68_weights.mrc"
+    # No box rotation: positions are coordinate - origin, as in single-particle RELION.
+    first = np.array([1700.0, 428.0, 944.0]) * 1.971 - [1.260416, 2.364176, 3.783296]
+    np.testing.assert_allclose(
+        particles.position_A[0], first - np.array([2000, 2000, 1000]) * 1.971, atol=1e-6)
+    write_particles(tmp_path / "q.star", particles, tomograms)
+    new = read_star(tmp_path / "q.star")["particles"]
+    assert new.labels == [label for label in old.labels if not label.startswith(
+        "rlnCoordinate")] + list(CENTRED)
+    for label in set(new.labels) - set(CENTRED):
+        assert (new.strings(label) == old.strings(label)).all()
+    np.testing.assert_allclose(read_particles(tmp_path / "q.star", tomograms).position_A,
+                               particles.position_A, atol=6e-6)
