@@ -233,8 +233,8 @@ class CheckpointStore:
         start = time.monotonic()
         while True:
             try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+                fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except (BlockingIOError, PermissionError):
                 # a killed run may need a moment to disappear
                 if time.monotonic() - start > LOCK_WAIT_S:
                     raise ResourceError(f"another run is writing checkpoints in {self.folder}; "

@@ -6,6 +6,7 @@ elsewhere says so.
 """
 
 import platform
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 
@@ -14,8 +15,8 @@ from sta_mpi.version import __version__
 LIBRARIES = ("numpy", "scipy", "numba", "pyfftw", "h5py")
 
 
-def environment() -> dict[str, str]:
-    """Return versions of code and libraries, and the type of processor."""
+@cache
+def _versions() -> tuple[tuple[str, str], ...]:
     found = {"sta_mpi": __version__, "python": platform.python_version()}
     for name in LIBRARIES:
         try:
@@ -23,7 +24,12 @@ def environment() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             found[name] = "none"
     found["processor"] = processor()
-    return found
+    return tuple(found.items())
+
+
+def environment() -> dict[str, str]:
+    """Return versions of code and libraries, and the type of processor."""
+    return dict(_versions())
 
 
 def processor(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:

@@ -115,6 +115,7 @@ class Scheduler:
         self._is_paused = False
         self._is_stop_pending = False
         self._ending: Reason | None = None
+        self._closed_at_checkpoint = len(closed)
 
     @property
     def workers(self) -> list[int]:
@@ -148,6 +149,10 @@ class Scheduler:
             self._ending = ending
             return [Pause(ending)]
         if isinstance(event, CheckpointDue):
+            n_closed = len(self.finished) + len(self.quarantined)
+            if n_closed == self._closed_at_checkpoint:
+                return []  # nothing new to keep
+            self._closed_at_checkpoint = n_closed
             self._is_paused = True
             return [Pause(Reason.CHECKPOINT)]
         if isinstance(event, Resumed):

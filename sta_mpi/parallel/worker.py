@@ -53,6 +53,7 @@ class Worker:
         idle_since: float | None = None
         pause_s = SHORTEST_SLEEP_S
         while True:
+            self._tell_stop()
             if master is not None:
                 master.step()
             self._receive()
@@ -87,6 +88,8 @@ class Worker:
                 self._queue.append(message.number)
             else:
                 self._pauses.append(Reason(message.number))
+
+    def _tell_stop(self) -> None:
         if self._runtime.stop.is_set and not self._has_told_stop:
             self._has_told_stop = True
             self._channel.send(Message(Kind.STOP_ASKED))

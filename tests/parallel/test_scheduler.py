@@ -131,11 +131,23 @@ def test_a_stop_pauses_at_once_and_leases_nothing_more():
 
 def test_a_stop_during_a_checkpoint_comes_after_it():
     world = World(Scheduler(make_units(9), {0: 0}), 1)
+    world.answer(0)
     world.feed(CheckpointDue())
     world.feed(StopAsked())
     assert world.pauses == [Reason.CHECKPOINT]
     world.feed(Resumed())
     assert world.pauses == [Reason.CHECKPOINT, Reason.STOP]
+
+
+def test_a_checkpoint_with_nothing_new_in_it_is_left_out():
+    world = World(Scheduler(make_units(9), {0: 0}), 1)
+    world.feed(CheckpointDue())
+    assert world.pauses == []
+    world.answer(0)
+    world.feed(CheckpointDue())
+    world.feed(Resumed())
+    world.feed(CheckpointDue())
+    assert world.pauses == [Reason.CHECKPOINT]
 
 
 def test_too_many_bad_units_end_the_run():
