@@ -464,11 +464,13 @@ def test_folding_the_pose_into_the_box_keeps_place_and_orientation(tomograms, tm
 
 def test_real_relion4_volumes_read_and_come_back_as_relion5(data_dir, tmp_path):
     path = data_dir / "formats_motive_lists/cryocat/motl_data/relion_4.0.star"
-    tomograms = read_tomograms(cases.write_project(
-        tmp_path, cases.global_table(["TS_017"], (4000, 4000, 2000), 1.971),
-        [cases.tilt_table("TS_017", 41)]))
-    particles = read_particles(path, tomograms)
     old = read_star(path)["particles"]
+    names = sorted(set(old.strings("rlnTomoName")))
+    assert len(names) > 5
+    tomograms = read_tomograms(cases.write_project(
+        tmp_path, cases.global_table(names, (4000, 4000, 2000), 1.971),
+        [cases.tilt_table(name, 41) for name in names]))
+    particles = read_particles(path, tomograms)
     assert not particles.is_2d_stack
     assert (particles.image_pixel_A, particles.image_size_px) == (3.942, 64)
     assert particles.weight_names is not None
