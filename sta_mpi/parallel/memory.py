@@ -95,10 +95,20 @@ def _cgroup_limits(root: Path) -> list[tuple[float, float]]:
         for level in (folder, *folder.parents):
             limit, usage = (_read_number(level / name) for name in names)
             if limit is not None and usage is not None:
-                found.append((limit, usage))
+                found.append((limit, usage - _file_cache(level)))
             if level == base:
                 break
     return found
+
+
+def _file_cache(folder: Path) -> float:
+    """Return the bytes of a control group that the kernel drops when memory is needed."""
+    try:
+        lines = (folder / "memory.stat").read_text().splitlines()
+    except OSError:
+        return 0.0
+    found = dict(line.split() for line in lines)
+    return float(found.get("total_inactive_file", found.get("inactive_file", 0)))
 
 
 def _read_number(path: Path) -> float | None:
