@@ -3,7 +3,7 @@
 #
 #   scripts/quickstart.sh [OUTPUT]      default: quickstart_out
 #
-# Needs Python 3.11 with venv, nothing else: no root, no system MPI. It takes 1-2 minutes on
+# Needs Python 3.11 with venv, nothing else: no root, no system MPI. It takes about two minutes on
 # two cores, downloads included. Run it again and it only says where the results are;
 # remove the output folder to start over.
 set -euo pipefail
