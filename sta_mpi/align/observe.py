@@ -177,13 +177,17 @@ class SeriesObserver:
         return np.flatnonzero(seen)
 
     def observe(self, images: Sequence[NDArray], xyz_A: Floats, tilts: NDArray[np.intp],
-                name: str) -> TiltObservation:
+                name: str, motion_A: Floats | None = None) -> TiltObservation:
         """Weight the patches of `tilts` around position xyz_A (3,) [Å].
 
-        `images` are those of all tilts, (h, w) each, dark protein, any grey scale.
+        `images` are those of all tilts, (h, w) each, dark protein, any grey scale;
+        `motion_A` (>= n_tilts, 3) is where the particle has moved at each tilt.
         """
         frame = self.frame
         position = self.series.position_px(xyz_A)[tilts]
+        if motion_A is not None:
+            moved = np.einsum("fij,fj->fi", self.series.rotation[tilts], motion_A[tilts])
+            position = position + moved[:, :2] / self.series.pixel_A
         patches, remainder = cut_patches(
             [images[i] for i in tilts], position, frame.cut_px * frame.binning)
         self._check(patches, tilts, name)

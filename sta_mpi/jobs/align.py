@@ -23,7 +23,7 @@ from sta_mpi.jobs.align_report import align_sections
 from sta_mpi.jobs.align_rounds import AlignRound, GreyScaleJob, Search, fit_grey_scale
 from sta_mpi.jobs.average import AverageJob
 from sta_mpi.jobs.averaging import Setup, make_setup, memory_plan
-from sta_mpi.jobs.engine import engine_results, open_checkpoints, run_stage
+from sta_mpi.jobs.engine import describe_job, engine_results, open_checkpoints, run_stage
 from sta_mpi.jobs.folder import JobFolder, JobOutcome
 from sta_mpi.jobs.inputs import assign_halves, find_set, load_set
 from sta_mpi.jobs.map_report import map_results
@@ -56,12 +56,30 @@ class LoopPoses:
     history: list[dict[str, float]]
 
 
-def run(parameters: AlignParameters, folder: JobFolder, runtime: Any) -> JobOutcome:
-    """Search, average, repeat; write particles, maps and report."""
+def prepare_setup(parameters: AlignParameters) -> Setup:
+    """Read and check the input, choose sizes."""
     inputs = load_set(parameters)
     half = assign_halves(inputs.particles, parameters.halves, parameters.seed)
     setup = make_setup(inputs, parameters, half)
     _check(parameters, setup)
+    return setup
+
+
+def describe(parameters: AlignParameters) -> dict[str, Any]:
+    """What --dry-run prints."""
+    setup = prepare_setup(parameters)
+    box = (2, *(setup.sizes.box_px,) * 3)
+    references = read_references(parameters.reference, setup.sizes)
+    state = start_state(setup, np.zeros(box, np.float32) if references is None else references)
+    search = make_search(0, state, parameters, setup, None)
+    job = AlignRound(setup, search, (1.0, 1.0), "dry run", 0)
+    return {"rotations": len(search.rotations), "shifts": len(search.shifts_px),
+            "rounds": parameters.iterations, **describe_job(job, setup)}
+
+
+def run(parameters: AlignParameters, folder: JobFolder, runtime: Any) -> JobOutcome:
+    """Search, average, repeat; write particles, maps and report."""
+    setup = prepare_setup(parameters)
     checkpoints = open_checkpoints(folder, parameters)
     state = _resume(checkpoints.load_state(runtime))
     if state is None:

@@ -16,6 +16,7 @@ from sta_mpi.jobs.averaging import (
     n_slices,
 )
 from sta_mpi.jobs.engine import (
+    describe_job,
     engine_results,
     predicted_parts_GiB,
     run_stage,
@@ -23,7 +24,7 @@ from sta_mpi.jobs.engine import (
 from sta_mpi.jobs.folder import JobFolder, JobOutcome
 from sta_mpi.jobs.inputs import assign_halves, find_set, load_set
 from sta_mpi.jobs.map_report import map_results, map_sections
-from sta_mpi.jobs.parameters.average import AverageParameters
+from sta_mpi.jobs.parameters.average import AverageParameters, ReconstructionParameters
 from sta_mpi.jobs.reconstruction import Maps, half_sum_specs, reconstruct, write_maps
 from sta_mpi.parallel.job import Partial, SumSpec, Unit
 
@@ -90,11 +91,23 @@ class AverageJob:
         return maps, reduced.rows("n_slices")
 
 
-def run(parameters: AverageParameters, folder: JobFolder, runtime: Any) -> JobOutcome:
-    """Average and write maps, FSC and report."""
+def prepare_setup(parameters: ReconstructionParameters) -> Setup:
+    """Read and check the input, choose sizes."""
     inputs = load_set(parameters)
     half = assign_halves(inputs.particles, parameters.halves, parameters.seed)
-    setup = make_setup(inputs, parameters, half)
+    return make_setup(inputs, parameters, half)
+
+
+def describe(parameters: AverageParameters) -> dict[str, Any]:
+    """What --dry-run prints."""
+    setup = prepare_setup(parameters)
+    return describe_job(AverageJob(setup, "dry run"), setup)
+
+
+def run(parameters: AverageParameters, folder: JobFolder, runtime: Any) -> JobOutcome:
+    """Average and write maps, FSC and report."""
+    setup = prepare_setup(parameters)
+    inputs = setup.inputs
     job = AverageJob(setup, folder.fingerprint)
     memory = memory_plan(setup)
     result = run_stage(job, folder, runtime, parameters, memory=memory)

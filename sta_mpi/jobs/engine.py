@@ -4,23 +4,24 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from sta_mpi.jobs.averaging import Setup, memory_plan
 from sta_mpi.jobs.folder import JobFolder
-from sta_mpi.jobs.parameters.base import JobParameters
+from sta_mpi.jobs.parameters.base import ParallelParameters
 from sta_mpi.parallel.accumulators import choose_storage, engine_memory
 from sta_mpi.parallel.checkpoint import CheckpointStore
 from sta_mpi.parallel.engine import run_job
 from sta_mpi.parallel.job import Job, JobResult, ProgressEvent
-from sta_mpi.parallel.memory import MemoryPlan, process_bytes
+from sta_mpi.parallel.memory import GiB, MemoryPlan, process_bytes
 from sta_mpi.report.progress import Progress
 
 
-def open_checkpoints(folder: JobFolder, parameters: JobParameters) -> CheckpointStore:
+def open_checkpoints(folder: JobFolder, parameters: ParallelParameters) -> CheckpointStore:
     """The checkpoints of a job folder."""
     return CheckpointStore(folder.checkpoint, folder.fingerprint,
                            60.0 * parameters.checkpoint_minutes)
 
 
-def run_stage(job: Job, folder: JobFolder, runtime: Any, parameters: JobParameters,
+def run_stage(job: Job, folder: JobFolder, runtime: Any, parameters: ParallelParameters,
               checkpoints: CheckpointStore | None = None, memory: MemoryPlan | None = None
               ) -> JobResult:
     """Run one parallel stage with progress on rank 0.
@@ -44,7 +45,7 @@ def run_stage(job: Job, folder: JobFolder, runtime: Any, parameters: JobParamete
     return result
 
 
-def _progress(job: Job, folder: JobFolder, runtime: Any, parameters: JobParameters
+def _progress(job: Job, folder: JobFolder, runtime: Any, parameters: ParallelParameters
               ) -> tuple[Callable[[ProgressEvent], None] | None, Callable[[str], None]]:
     """Adapters from the engine's events to the display; nothing on other ranks."""
     if not runtime.is_root:
@@ -66,11 +67,25 @@ def _progress(job: Job, folder: JobFolder, runtime: Any, parameters: JobParamete
     return show, display.close
 
 
+def describe_job(job: Job, setup: Setup) -> dict[str, Any]:
+    """Sizes, units and memory of one rank, for --dry-run."""
+    plan = memory_plan(setup).plus(engine_memory(job, "rank"))
+    shared = sum(plan.node_bytes.values()) / GiB
+    return {
+        "particles": len(setup.half), "tilt_series": len(setup.inputs.used_series),
+        "source": setup.source.kind, "units": len(job.units()),
+        "box_px": setup.sizes.box_px, "voxel_A": setup.sizes.voxel_A,
+        "sums_px": setup.sizes.grid_px,
+        "window_px": setup.frame.cut_px * setup.frame.binning,
+        "rank_memory_GiB": plan.node_peak_GiB(1, process_bytes()) - shared,
+        "shared_memory_GiB": shared}
+
+
 def predicted_parts_GiB(job: Job, runtime: Any, memory: MemoryPlan) -> dict[str, float]:
     """Predicted memory of one rank by part, node-shared parts counted whole."""
     plan = memory.plus(engine_memory(job, choose_storage(job, runtime)))
     parts = {name: size for name, _, size in plan.table()}
-    return {"program": process_bytes() / 1024**3, **parts}
+    return {"program": process_bytes() / GiB, **parts}
 
 
 def engine_results(*stages: JobResult) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from sta_mpi.errors import InputError, ResourceError
+from sta_mpi.jobs.folder_lock import LOCK_FILE, FolderLock
 from sta_mpi.jobs.parameters.base import JobParameters
 from sta_mpi.version import __version__
 
@@ -81,13 +82,18 @@ class JobFolder:
             "fingerprint": self.fingerprint, **more})
 
 
-def open_folder(command: str, parameters: JobParameters, inputs: list[Path]) -> JobFolder:
-    """Open or make the output folder and tell what it holds; called on rank 0."""
+def open_folder(command: str, parameters: JobParameters, inputs: list[Path], lock: FolderLock
+                ) -> JobFolder:
+    """Open or make the output folder, lock it and tell what it holds; called on rank 0."""
     path = Path(parameters.output)
     fingerprint = job_fingerprint(command, parameters, inputs)
     state = _state(path, command, fingerprint, parameters.restart)
     try:
         path.mkdir(parents=True, exist_ok=True)
+        if state != FINISHED:
+            lock.take()
+            # a run that ended while this one waited may have finished the job
+            state = _state(path, command, fingerprint, parameters.restart)
         if parameters.restart:
             shutil.rmtree(path / "checkpoint", ignore_errors=True)
         if state != FINISHED:
@@ -104,7 +110,7 @@ def open_folder(command: str, parameters: JobParameters, inputs: list[Path]) -> 
 def _state(path: Path, command: str, fingerprint: str, restart: bool) -> str:
     if path.exists() and not path.is_dir():
         raise InputError(f"output {path} is a file, expected a folder. Choose another name.")
-    if not path.exists() or not any(path.iterdir()):
+    if not path.exists() or not any(p.name != LOCK_FILE for p in path.iterdir()):
         return NEW
     job = read_json(path / "job.json")
     if job is None:

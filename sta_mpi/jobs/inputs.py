@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from sta_mpi.data import Particles, TiltSeries
 from sta_mpi.errors import InputError, UsageError
+from sta_mpi.formats.relion_motion import read_motion
 from sta_mpi.formats.relion_particles import read_particles, tilt_series_with_aberrations
 from sta_mpi.formats.relion_sets import read_optimisation_set
 from sta_mpi.formats.relion_tomograms import TomogramSet, read_tomograms
@@ -28,6 +29,7 @@ class SetPaths:
 class InputSet:
     """Particles and the tilt series they are in.
 
+    `motion_A` (n, max_tilts, 3) moves particles at each tilt, in tomogram axes.
     `series[i]` belongs to particles with `i_tomo == i`; some may have no particles.
     """
 
@@ -35,6 +37,7 @@ class InputSet:
     particles: Particles
     tomograms: TomogramSet
     series: list[TiltSeries]
+    motion_A: NDArray[np.float64] | None = None
 
     @property
     def pixel_A(self) -> float:
@@ -95,7 +98,10 @@ def load_set(parameters: InputSetParameters) -> InputSet:
               for name in particles.tomo_names]
     used = np.unique(particles.i_tomo)
     check_series(paths.tomograms, [series[i] for i in used])
-    return InputSet(paths, particles, tomograms, series)
+    motion_A = None
+    if paths.trajectories is not None:
+        motion_A = read_motion(paths.trajectories, particles, tomograms)
+    return InputSet(paths, particles, tomograms, series, motion_A)
 
 
 def check_series(path: Path, series: list[TiltSeries]) -> None:

@@ -5,13 +5,15 @@ import sys
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, TypeVar
 
 from sta_mpi.errors import EXIT_OK, ResourceError, StaMpiError, Stopped
 from sta_mpi.jobs.engine import open_checkpoints
 from sta_mpi.jobs.folder import FINISHED, JobFolder, JobOutcome, open_folder
+from sta_mpi.jobs.folder_lock import FolderLock
 from sta_mpi.jobs.job_page import write_job_page
-from sta_mpi.jobs.parameters.base import JobParameters
+from sta_mpi.jobs.parameters.base import JobParameters, ParallelParameters
 from sta_mpi.parallel.abort import run_main
 from sta_mpi.parallel.runtime import start_runtime
 from sta_mpi.report.runlog import open_run_log
@@ -44,15 +46,27 @@ def on_root(runtime: Any, function: Callable[[], T]) -> T:
 def _run(command: str, parameters: JobParameters, runtime: Any) -> int:
     started = time.time()
     job = importlib.import_module(f"sta_mpi.jobs.{command.replace('-', '_')}")
-    folder = on_root(runtime, lambda: open_folder(
-        command, parameters, job.input_files(parameters)))
+    if getattr(parameters, "dry_run", False):
+        on_root(runtime, lambda: _print_numbers(job.describe(parameters)))
+        return EXIT_OK
+    lock = FolderLock(Path(parameters.output))
+    try:
+        folder = on_root(runtime, lambda: open_folder(
+            command, parameters, job.input_files(parameters), lock))
+        return _run_in(folder, job, parameters, runtime, started)
+    finally:
+        lock.release()
+
+
+def _run_in(folder: JobFolder, job: Any, parameters: JobParameters, runtime: Any, started: float
+            ) -> int:
+    """Run the job in its locked folder."""
     if folder.state == FINISHED:
         if runtime.is_root:
             print(f"{folder.path}: finished before with the same input and parameters. "
                   "Pass --restart to compute it again.")
         return EXIT_OK
-    if runtime.is_root:
-        folder.write_status("running", ranks=runtime.size, host=runtime.host, updated=_now())
+    on_root(runtime, lambda: _write_running(folder, runtime))
     console = sys.stderr if runtime.is_root and not parameters.quiet else None
     with open_run_log(folder.path, rank=runtime.rank, is_every_rank=parameters.log_all_ranks,
                       console=console) as log:
@@ -72,7 +86,7 @@ def _finish(folder: JobFolder, parameters: JobParameters, runtime: Any, outcome:
             log.warn(line)
         record = {
             "ranks": runtime.size, "nodes": runtime.n_nodes, "started": started,
-            "finished": _now(), "threads": parameters.threads,
+            "finished": _now(),
             "elapsed_s": round(elapsed_s, 3),
             "peak_memory_GiB": outcome.results.get("peak_memory_GiB"),
             "results": outcome.results, "outputs": outcome.outputs, "warnings": log.warnings}
@@ -80,12 +94,24 @@ def _finish(folder: JobFolder, parameters: JobParameters, runtime: Any, outcome:
             write_job_page(folder, parameters, outcome, record)
             folder.write_status("finished", **record)
         except OSError as error:
-            raise ResourceError(f"cannot write to {folder.path}: {error.strerror}. Free space "
-                                "and start again: the job resumes.") from None
+            raise _cannot_write(folder, error) from None
         if not parameters.quiet:
             _print_results(folder, outcome, elapsed_s)
-    open_checkpoints(folder, parameters).clear(runtime)
+    if isinstance(parameters, ParallelParameters):
+        open_checkpoints(folder, parameters).clear(runtime)
     return EXIT_OK
+
+
+def _write_running(folder: JobFolder, runtime: Any) -> None:
+    try:
+        folder.write_status("running", ranks=runtime.size, host=runtime.host, updated=_now())
+    except OSError as error:
+        raise _cannot_write(folder, error) from None
+
+
+def _cannot_write(folder: JobFolder, error: OSError) -> ResourceError:
+    return ResourceError(f"cannot write to {folder.path}: {error.strerror}. Free space and start "
+                         "again: the job resumes.")
 
 
 def _write_failure(folder: JobFolder, runtime: Any, error: BaseException, started: float) -> None:
@@ -101,12 +127,16 @@ def _write_failure(folder: JobFolder, runtime: Any, error: BaseException, starte
         return
 
 
+def _print_numbers(numbers: dict[str, Any]) -> None:
+    for name, value in numbers.items():
+        if not isinstance(value, (dict, list)):
+            print(f"  {name:<28} {format_number(value)}")
+
+
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def _print_results(folder: JobFolder, outcome: JobOutcome, elapsed_s: float) -> None:
-    for name, value in outcome.results.items():
-        if not isinstance(value, (dict, list)):
-            print(f"  {name:<28} {format_number(value)}")
+    _print_numbers(outcome.results)
     print(f"finished in {format_duration(elapsed_s)}: {folder.path / 'report.html'}")

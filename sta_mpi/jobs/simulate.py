@@ -27,7 +27,7 @@ from sta_mpi.jobs.simulate_output import (
 )
 from sta_mpi.jobs.simulate_scene import Scene, SeriesScene, build_scene
 from sta_mpi.parallel.job import Partial, SumSpec, Unit
-from sta_mpi.parallel.memory import MemoryPlan
+from sta_mpi.parallel.memory import GiB, MemoryPlan, process_bytes
 from sta_mpi.report.content import Figure, Section
 from sta_mpi.report.figures import map_slices, particles_on_image
 from sta_mpi.simulate.image import Image, aligned_sum, movie_frames, patch_size_px, render_tilt
@@ -149,6 +149,19 @@ def memory_plan(scene: Scene, n_frames: int) -> MemoryPlan:
     parts = {"images of a tilt": image * (6 + 2 * n_frames), "patches": 40.0 * patch**2,
              "truth map": 40.0 * scene.truth_box_px**3}
     return MemoryPlan(parts)
+
+
+def describe(parameters: SimulateParameters) -> dict[str, Any]:
+    """What --dry-run prints."""
+    scene = build_scene(parameters)
+    true = [s.true for s in scene.series]
+    pixels = sum(g.n_tilts * g.image_size_px[0] * g.image_size_px[1] for g in true)
+    plan = memory_plan(scene, parameters.n_frames)
+    return {
+        "tilt_series": len(true), "tilts": sum(g.n_tilts for g in true),
+        "particles": sum(len(s.targets) for s in scene.series), "pixel_A": true[0].pixel_A,
+        "rank_memory_GiB": plan.rank_peak_GiB(process_bytes()),
+        "images_disk_GiB": pixels * np.dtype(parameters.image_type).itemsize / GiB}
 
 
 def run(parameters: SimulateParameters, folder: JobFolder, runtime: Any) -> JobOutcome:

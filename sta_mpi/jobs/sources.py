@@ -137,7 +137,9 @@ class TiltSeriesSource:
                 raise DataError(
                     f"particle {particles.names[row]}: no tilt image holds its whole box. Use a "
                     "smaller box, or leave it out.")
-            return observer.observe(list(slot.images), xyz_A, tilts, str(particles.names[row]))
+            motion_A = None if self.inputs.motion_A is None else self.inputs.motion_A[row]
+            return observer.observe(
+                list(slot.images), xyz_A, tilts, str(particles.names[row]), motion_A)
 
     def _observer(self, i_tomo: int, slot: "_Slot") -> SeriesObserver:
         """The observer of a series; only the last one is kept, units come by series."""

@@ -4,10 +4,10 @@ from typing import Literal
 
 from pydantic import Field
 
-from sta_mpi.jobs.parameters.base import InputSetParameters
+from sta_mpi.jobs.parameters.base import InputSetParameters, ParallelParameters
 
 
-class ReconstructionParameters(InputSetParameters):
+class ReconstructionParameters(InputSetParameters, ParallelParameters):
     """How observations are cut, weighted and turned into maps; shared by average and align."""
 
     source: Literal["auto", "tilt-series", "stacks", "boxes"] = Field(

@@ -16,31 +16,35 @@ class JobParameters(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     RUNTIME_FIELDS: ClassVar[frozenset[str]] = frozenset(
-        {"output", "threads", "max_memory_GiB", "checkpoint_minutes", "restart", "dry_run",
+        {"output", "max_memory_GiB", "checkpoint_minutes", "restart", "dry_run",
          "dedicated_master", "log_all_ranks", "quiet"})
 
     output: Path = Field(description="Output folder of the job.", json_schema_extra={"short": "-o"})
     seed: int = Field(1, ge=0, description="Seed of all random numbers.")
-    threads: int = Field(1, ge=1, description="Threads a rank for FFT and linear algebra outside "
-                         "the units of work.")
+    restart: bool = Field(False, description="Discard an unfinished or finished job in the "
+                          "output folder instead of resuming it.")
+    log_all_ranks: bool = Field(False, description="Write a log file for every rank.")
+    quiet: bool = Field(False, description="No progress and results on the terminal.")
+
+    def scientific(self) -> dict[str, Any]:
+        """The parameters that decide what is computed, in a form that JSON can hold."""
+        return self.model_dump(mode="json", exclude=set(self.RUNTIME_FIELDS))
+
+
+class ParallelParameters(JobParameters):
+    """Parameters of commands that work in parallel units."""
+
     max_memory_GiB: float | None = Field(
         None, gt=0, description="Memory a node may use; default: what the machine or the batch "
         "system allows.")
     checkpoint_minutes: float = Field(
         5.0, gt=0, description="Time between checkpoints [min].")
-    restart: bool = Field(False, description="Discard an unfinished or finished job in the "
-                          "output folder instead of resuming it.")
-    dry_run: bool = Field(False, description="Check the input, print the plan, compute nothing.")
+    dry_run: bool = Field(False, description="Check the input, print sizes, units and memory; "
+                          "compute and write nothing.")
     dedicated_master: bool = Field(
         False, description="Rank 0 only hands out work (for more than about 200 ranks).")
     max_bad_share: float = Field(
         0.05, ge=0, le=1, description="Largest share of units with bad data before the run stops.")
-    log_all_ranks: bool = Field(False, description="Write a log file for every rank.")
-    quiet: bool = Field(False, description="No progress on the terminal.")
-
-    def scientific(self) -> dict[str, Any]:
-        """The parameters that decide what is computed, in a form that JSON can hold."""
-        return self.model_dump(mode="json", exclude=set(self.RUNTIME_FIELDS))
 
 
 class InputSetParameters(JobParameters):
@@ -51,7 +55,8 @@ class InputSetParameters(JobParameters):
     particles: Path | None = Field(None, description="Particle STAR file; wins over the set.")
     tomograms: Path | None = Field(None, description="Tomogram STAR file; wins over the set.")
     trajectories: Path | None = Field(
-        None, description="Particle motion (motion.star); wins over the set.")
+        None, description="Particle motion (motion.star); wins over the set. Used when "
+        "particles are cut from tilt series.")
     coordinate_pixel_A: float | None = Field(
         None, gt=0, description="What one unit of rlnCoordinateX/Y/Z is [Å], for files that count "
         "binned pixels; default: the pixel of the tilt series.")

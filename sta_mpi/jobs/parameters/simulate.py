@@ -5,10 +5,10 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from sta_mpi.jobs.parameters.base import JobParameters
+from sta_mpi.jobs.parameters.base import ParallelParameters
 
 
-class SimulateParameters(JobParameters):
+class SimulateParameters(ParallelParameters):
     """Simulate tilt series with known truth, written as a RELION 5 project."""
 
     # what the particles are
