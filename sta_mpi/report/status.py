@@ -15,6 +15,7 @@ from sta_mpi.report.wording import format_duration
 FINISHED, RUNNING, STOPPED = "finished", "running", "stopped (resumable)"
 FAILED, STALE, UNKNOWN = "failed", "stale (no heartbeat)", "unknown"
 
+_MAX_TEXT = 48
 _STALE_AFTER_S = 600.0
 _STALE_GAPS = 5.0
 _RESOLUTION_KEYS = ("resolution_A", "resolution_0143_A", "fsc_0143_resolution_A")
@@ -79,7 +80,7 @@ def job_row(
     threads = _number(job.get("threads")) or 1.0
     return JobRow(
         folder=folder,
-        command=str(job.get("command") or progress.get("command") or "?"),
+        command=str(job.get("command") or progress.get("command") or "?")[:_MAX_TEXT],
         status=status,
         progress=_progress_text(progress, status),
         resolution_A=_resolution_A(job.get("results")),
@@ -104,8 +105,8 @@ def job_table(rows: Sequence[JobRow], width: int = 100, is_coloured: bool = Fals
         table.add_row(
             escape(row.folder), escape(row.command), f"[{style}]{row.status}[/{style}]",
             escape(row.progress),
-            "" if row.resolution_A is None else f"{row.resolution_A:.2f}",
-            "" if row.core_hours is None else _hours(row.core_hours),
+            "" if row.resolution_A is None else _short_number(row.resolution_A),
+            "" if row.core_hours is None else _short_number(row.core_hours),
             "" if row.age_s is None else format_duration(row.age_s))
     text = io.StringIO()
     console = Console(file=text, width=width, force_terminal=is_coloured,
@@ -114,8 +115,11 @@ def job_table(rows: Sequence[JobRow], width: int = 100, is_coloured: bool = Fals
     return "\n".join(line.rstrip() for line in text.getvalue().splitlines()) + "\n"
 
 
-def _hours(value: float) -> str:
-    return f"{value:,.0f}" if value >= 100 else f"{value:.2f}" if value < 10 else f"{value:.1f}"
+def _short_number(value: float) -> str:
+    """At most nine characters, so that a damaged file cannot push the table off the screen."""
+    if not abs(value) < 1e6:
+        return f"{value:.1e}"
+    return f"{value:,.0f}" if value >= 100 else f"{value:.2f}"
 
 
 def _status(job: Mapping[str, Any], progress: Mapping[str, Any], age_s: float | None) -> str:
@@ -135,14 +139,15 @@ def _progress_text(progress: Mapping[str, Any], status: str) -> str:
     if done is None or not total:
         return ""
     share = _number(progress.get("fraction"))
-    text = f"{100 * (done / total if share is None else share):.0f} %"
+    share = done / total if share is None else share
+    text = f"{100 * min(max(share, 0.0), 1.0):.0f} %"
     iteration, last = _number(progress.get("iteration")), _number(progress.get("n_iterations"))
     if iteration is not None:
         text = f"iteration {iteration:.0f}" + (f"/{last:.0f}" if last else "") + f", {text}"
     eta_s = _number(progress.get("eta_s"))
     if status == RUNNING and eta_s is not None:
         text += f", {format_duration(eta_s)} left"
-    return text
+    return text[:_MAX_TEXT]
 
 
 def _resolution_A(results: object) -> float | None:

@@ -3,6 +3,7 @@
 import math
 
 _GIB = 2.0**30
+_MANY_YEARS_S = 1e10
 
 
 def format_duration(seconds: float | None) -> str:
@@ -10,14 +11,14 @@ def format_duration(seconds: float | None) -> str:
 
     Parameters
     ----------
-    seconds : float or None   time [s]; None, NaN or infinity give "unknown"
+    seconds : float or None   time [s]; None, NaN and more than 300 years give "unknown"
 
     Examples
     --------
     >>> format_duration(185.2)
     '3 min 05 s'
     """
-    if seconds is None or not math.isfinite(seconds):
+    if seconds is None or not seconds < _MANY_YEARS_S:
         return "unknown"
     if seconds < 0:
         seconds = 0.0

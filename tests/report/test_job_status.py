@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from sta_mpi.report import status
@@ -101,8 +101,13 @@ json_values = st.recursive(
 keys = st.sampled_from([*FINISHED, *PROGRESS, "threads"])
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(job=st.dictionaries(keys, json_values), progress=st.dictionaries(keys, json_values))
+@example(job={"elapsed_s": 1e300, "ranks": 1e300, "results": {"resolution_A": 1e300}},
+         progress={"state": "running", "done_units": 10**308, "total_units": 1e-300,
+                   "fraction": 1e300, "eta_s": 1e308, "iteration": 1e308})
+@example(job={"finished": "0001-01-01T00:00:00+23:59", "results": {"resolution_A": -1e-300}},
+         progress={"updated": "9999-12-31T23:59:59-23:59"})
 def test_any_json_object_makes_a_row_that_can_be_printed(job, progress):
     row = job_row("folder", job, progress, now=NOW)
     assert job_table([row]).startswith("job")
