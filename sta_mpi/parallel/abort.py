@@ -7,6 +7,7 @@ ranks; they would wait for ever otherwise.
 """
 
 import sys
+import time
 import traceback
 from collections.abc import Callable
 from types import TracebackType
@@ -17,8 +18,11 @@ from sta_mpi.errors import EXIT_UNIT_FAILED, StaMpiError
 if TYPE_CHECKING:
     from sta_mpi.parallel.runtime import Runtime
 
-AGREE_S = 1.5
+AGREE_S = 1.0
 """How long a rank with an error waits for the others to report the same."""
+
+FORWARD_S = 0.3
+"""How long the launcher gets to pass the block on before the run ends; it drops what is late."""
 
 
 def run_main(runtime: "Runtime", function: Callable[[], int | None]) -> int:
@@ -30,36 +34,48 @@ def run_main(runtime: "Runtime", function: Callable[[], int | None]) -> int:
     """
     try:
         return function() or 0
-    except StaMpiError as error:
+    except Exception as error:
+        code = exit_code(error)
         if not runtime.agree(AGREE_S):
             report(runtime, error)
-            runtime.abort(error.exit_code)
-        messages = runtime.gather(f"{type(error).__name__}: {error}")
-        if messages is not None:
-            print("\n".join(dict.fromkeys(messages)), file=sys.stderr, flush=True)
-        return error.exit_code
-    except Exception as error:
-        report(runtime, error)
-        if runtime.size > 1:
-            runtime.abort(EXIT_UNIT_FAILED)
-        return EXIT_UNIT_FAILED
+            runtime.abort(code)
+        # all ranks have failed: what they say alike is told once
+        if isinstance(error, StaMpiError):
+            key = text = f"{type(error).__name__}: {error}\n"
+        else:
+            key, text = "".join(traceback.format_exception(error)), block(runtime, error)
+        told = runtime.gather((key, text))
+        if told is not None:
+            sys.stderr.write("".join(dict(reversed(told)).values()))
+            sys.stderr.flush()
+        return code
 
 
-def report(runtime: "Runtime", error: BaseException) -> None:
-    """Print one block: rank, host, what the rank was doing, traceback."""
+def exit_code(error: BaseException) -> int:
+    """Return the exit code that belongs to an error."""
+    return error.exit_code if isinstance(error, StaMpiError) else EXIT_UNIT_FAILED
+
+
+def block(runtime: "Runtime", error: BaseException) -> str:
+    """Return the text for an error of one rank: rank, host, what it was doing, traceback."""
     where = f"rank {runtime.rank} of {runtime.size} on {runtime.host}"
     line = "=" * 78
     trace = "".join(traceback.format_exception(error)).rstrip()
-    # one write, so that blocks of two ranks do not mix
-    sys.stderr.write(f"\n{line}\nFAILED: {where}, {runtime.activity}\n{trace}\n{line}\n")
+    return f"\n{line}\nFAILED: {where}, {runtime.activity}\n{trace}\n{line}\n"
+
+
+def report(runtime: "Runtime", error: BaseException) -> None:
+    """Print the block of an error in one write, so that blocks of two ranks do not mix."""
+    sys.stderr.write(block(runtime, error))
     sys.stderr.flush()
+    if runtime.size > 1:
+        time.sleep(FORWARD_S)
 
 
 def install_excepthook(runtime: "Runtime") -> None:
     """End all ranks when an exception leaves this one's main program."""
     def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
         report(runtime, error)
-        code = error.exit_code if isinstance(error, StaMpiError) else EXIT_UNIT_FAILED
-        runtime.abort(code)
+        runtime.abort(exit_code(error))
 
     sys.excepthook = hook

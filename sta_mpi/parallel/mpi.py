@@ -190,7 +190,7 @@ class MpiRuntime(Runtime):
             if self.node_rank == 0 and self.n_nodes > 1:
                 for owner, (z0, z1) in enumerate(bounds):
                     for z in range(z0, z1):
-                        self._leaders.Bcast(full[z], root=self.node_of[owner])
+                        self._leaders.Bcast(full[z:z + 1], root=self.node_of[owner])
             self._node_comm.Barrier()
 
     def node_locks(self, folder: Path | None = None) -> "NodeLocks | None":

@@ -83,6 +83,15 @@ def test_sums_and_rows_have_the_same_bits_on_any_number_of_ranks(mpirun, truth, 
     assert bits(tmp_path / "a.npz") == truth(20)
 
 
+@pytest.mark.parametrize("storage", ["rank", "node"])
+def test_bits_do_not_depend_on_the_number_of_nodes(mpirun, truth, tmp_path, storage):
+    # MPICH then treats the ranks as if they were on two hosts
+    run = toy(mpirun, 4, "--out", tmp_path / "a.npz", "--storage", storage,
+              env={"MPIR_CVAR_NUM_CLIQUES": "2"})
+    assert run.returncode == 0, run.stderr
+    assert bits(tmp_path / "a.npz") == truth(20)
+
+
 @pytest.mark.parametrize("arguments", [
     ["--shuffle", "7"], ["--storage", "node"], ["--dedicated"],
     ["--dedicated", "--storage", "node", "--shuffle", "3"]])
@@ -171,6 +180,18 @@ def test_exception_on_one_rank_ends_the_run_with_one_block(mpirun, where, rank, 
     assert f"FAILED: rank {rank} of 3 on " in run.stderr
     assert doing in run.stderr
     assert f"RuntimeError: planted in {where}" in run.stderr
+
+
+def test_exception_on_all_ranks_is_told_once(mpirun):
+    run = toy(mpirun, 3, "--fail-in", "everywhere", timeout=10)
+    assert run.returncode == 5
+    assert run.stderr.count("FAILED:") == 1
+
+
+def test_bad_input_met_by_one_rank_ends_the_run_with_its_code(mpirun):
+    run = toy(mpirun, 3, "--fail-in", "input", "--fail-rank", 1, timeout=10)
+    assert run.returncode == 3
+    assert "FAILED: rank 1 of 3 on " in run.stderr
 
 
 def test_unit_that_hangs_ends_the_run_when_the_limit_is_over(mpirun):

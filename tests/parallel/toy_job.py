@@ -55,7 +55,7 @@ class ToyJob:
     def prepare(self, runtime):
         if self.options.fail_in == "prepare" and runtime.rank == self.options.fail_rank:
             raise RuntimeError("planted in prepare")
-        if self.options.fail_in == "input":
+        if self.options.fail_in == "input" and self.options.fail_rank in (-1, runtime.rank):
             raise InputError("planted bad input met by all ranks")
         return runtime
 
@@ -78,6 +78,8 @@ class ToyJob:
 
     def finish(self, reduced, runtime):
         z0, _, slab = reduced.slab("half1")
+        if self.options.fail_in == "everywhere":
+            raise RuntimeError("planted in finish of all ranks")
         if self.options.fail_in == "finish" and runtime.rank == self.options.fail_rank:
             raise RuntimeError("planted in finish")
         full = reduced.shared("half2", np.float64)
