@@ -73,6 +73,11 @@ class SectionWriter:
         self.partial.unlink(missing_ok=True)
         self.path.unlink(missing_ok=True)
 
+    def reopen(self) -> None:
+        """Make a finished file partial again, so that sections can be written once more."""
+        if self.path.exists() and not self.partial.exists():
+            os.replace(self.path, self.partial)
+
     @staticmethod
     def _write_all(handle: int, data: memoryview, offset: int) -> None:
         written = 0

@@ -54,6 +54,7 @@ class LoopPoses:
     references: NDArray[np.float32]
     columns: dict[str, NDArray[Any]]
     history: list[dict[str, float]]
+    grey: tuple[float, float] | None = None    # of the round in hand, once it is known
 
 
 def prepare_setup(parameters: AlignParameters) -> Setup:
@@ -84,6 +85,7 @@ def run(parameters: AlignParameters, folder: JobFolder, runtime: Any) -> JobOutc
     state = _resume(checkpoints.load_state(runtime))
     if state is None:
         state = _start(parameters, setup, folder, runtime, checkpoints)
+        checkpoints.save_state(runtime, *_pack(state))
     mask = read_mask(parameters.reference_mask, setup.sizes)
     maps, stages = None, []
     for i_round in range(state.round_done, parameters.iterations):
@@ -136,11 +138,13 @@ def _one_round(i_round: int, state: LoopPoses, parameters: AlignParameters, setu
     """Search and average once; `state` is brought up to date on all ranks."""
     search = make_search(i_round, state, parameters, setup, mask)
     tag = f"{folder.fingerprint}round{i_round}"
-    grey = (1.0, 1.0)
-    if parameters.score == "loglik":
+    if parameters.score == "loglik" and state.grey is None:
         job = GreyScaleJob(setup, search, tag)
-        grey = fit_grey_scale(
+        state.grey = fit_grey_scale(
             run_stage(job, folder, runtime, parameters, checkpoints).outputs, setup.half)
+        # a resume goes straight to the round: checkpoints of a repeated fit would hide its own
+        checkpoints.save_state(runtime, *_pack(state))
+    grey, state.grey = state.grey or (1.0, 1.0), None
     align = AlignRound(setup, search, grey, tag, i_round)
     result = run_stage(align, folder, runtime, parameters, checkpoints, memory_plan(setup))
     maps, columns = result.outputs
@@ -199,7 +203,7 @@ def _pack(state: LoopPoses) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
     arrays: dict[str, NDArray[Any]] = {
         "R_p2t": state.R_p2t, "offset_A": state.offset_A, "references": state.references}
     arrays |= {f"column_{name}": values for name, values in state.columns.items()}
-    return {"round_done": state.round_done, "history": state.history}, arrays
+    return {"round_done": state.round_done, "history": state.history, "grey": state.grey}, arrays
 
 
 def _resume(saved: LoopState | None) -> LoopPoses | None:
@@ -208,8 +212,10 @@ def _resume(saved: LoopState | None) -> LoopPoses | None:
     arrays = saved.arrays
     columns = {name.removeprefix("column_"): values for name, values in arrays.items()
                if name.startswith("column_")}
-    return LoopPoses(int(saved.position["round_done"]), arrays["R_p2t"], arrays["offset_A"],
-                  arrays["references"], columns, saved.position["history"])
+    position, grey = saved.position, saved.position["grey"]
+    return LoopPoses(int(position["round_done"]), arrays["R_p2t"], arrays["offset_A"],
+                     arrays["references"], columns, position["history"],
+                     None if grey is None else (float(grey[0]), float(grey[1])))
 
 
 def _finish(parameters: AlignParameters, folder: JobFolder, runtime: Any, setup: Setup,

@@ -68,7 +68,7 @@ class AverageJob:
 
     def prepare(self, runtime: Any) -> _Context:
         """Plans, shared tilt images and the unit's sums."""
-        plans = make_plans(self.setup, runtime)
+        plans = make_plans(self.setup)
         self.setup.source.prepare(runtime, plans)
         return _Context(self.setup, UnitSums(self.setup.sizes))
 

@@ -54,11 +54,14 @@ def make_setup(inputs: InputSet, parameters: ReconstructionParameters,
         frame,
         Weighting(parameters.ctf, parameters.dose_weighting, parameters.tilt_scale),
         parameters.noise == "measured", parameters.max_dose_e_per_A2)
-    makers = {"tilt-series": TiltSeriesSource, "stacks": StackSource, "boxes": BoxSource}
-    source = makers[kind](inputs, options)
-    source.check()
-    if isinstance(source, TiltSeriesSource):
+    source: Source
+    if kind == "tilt-series":
+        source = TiltSeriesSource(inputs, options)
+        source.check()
         source.n_slots = _slots_that_fit(source, parameters.max_memory_GiB)
+    else:
+        source = (StackSource if kind == "stacks" else BoxSource)(inputs, options, half)
+        source.check()
     return Setup(inputs, parameters, sizes, frame, source, half)
 
 
@@ -165,15 +168,15 @@ def make_units(setup: Setup) -> list[Unit]:
     return units
 
 
-def make_plans(setup: Setup, runtime: Any, more_shapes: Sequence[tuple[int, ...]] = ()
-               ) -> FftPlans:
-    """FFT plans made on rank 0 and rebuilt from its wisdom on all others."""
-    shapes = [*setup.source.fft_shapes(), (setup.sizes.grid_px,) * 2,
-              (setup.sizes.box_px,) * 2, *more_shapes]
-    wisdom = None
-    if runtime.is_root:
-        wisdom = FftPlans().prepare(shapes).wisdom()
-    return FftPlans(runtime.bcast(wisdom)).prepare(shapes)
+def make_plans(setup: Setup, more_shapes: Sequence[tuple[int, ...]] = ()) -> FftPlans:
+    """Estimated FFT plans: the same in every run.
+
+    Measured plans are up to a quarter faster, but which one wins depends on the load of the
+    moment, and two plans round differently: bits would change from run to run.
+    """
+    return FftPlans(effort="estimate").prepare([
+        *setup.source.fft_shapes(), (setup.sizes.grid_px,) * 2, (setup.sizes.box_px,) * 2,
+        *more_shapes])
 
 
 def memory_plan(setup: Setup) -> MemoryPlan:

@@ -94,6 +94,9 @@ def open_folder(command: str, parameters: JobParameters, inputs: list[Path], loc
             lock.take()
             # a run that ended while this one waited may have finished the job
             state = _state(path, command, fingerprint, parameters.restart)
+        if state == RESUMED:
+            for leftover in path.rglob(".*.tmp"):    # of a run killed while it wrote
+                leftover.unlink(missing_ok=True)
         if parameters.restart:
             shutil.rmtree(path / "checkpoint", ignore_errors=True)
         if state != FINISHED:

@@ -167,9 +167,13 @@ def describe(parameters: SimulateParameters) -> dict[str, Any]:
 def run(parameters: SimulateParameters, folder: JobFolder, runtime: Any) -> JobOutcome:
     """Simulate and write a RELION 5 project with its truth."""
     scene = build_scene(parameters)
-    if runtime.is_root and folder.state != RESUMED:
+    if runtime.is_root:
         for s in scene.series:
-            stack_writer(folder.path, s.true, parameters.image_type).discard()
+            writer = stack_writer(folder.path, s.true, parameters.image_type)
+            if folder.state == RESUMED:
+                writer.reopen()
+            else:
+                writer.discard()
     job = SimulateJob(scene, parameters, folder.path, folder.fingerprint)
     memory = memory_plan(scene, parameters.n_frames)
     result = run_stage(job, folder, runtime, parameters, memory=memory)

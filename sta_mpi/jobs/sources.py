@@ -30,6 +30,9 @@ Floats = NDArray[np.float64]
 NOISE_TILE_PX = 256
 """Tiles of the noise spectrum of a tilt image, unless the image is smaller."""
 
+MEASURED_PARTICLES, MEASURED_BOXES = 50, 20
+"""Stacks a series, and boxes, whose power tells the noise."""
+
 
 class Source(Protocol):
     """What a job asks for: weighted samples of one particle."""
@@ -203,14 +206,15 @@ def _n_shells(ts: TiltSeries) -> int:
 
 @dataclass
 class StackSource:
-    """RELION 2D stacks, one a particle."""
+    """RELION 2D stacks, one a particle. Each half-set's noise is measured on its own stacks."""
 
     inputs: InputSet
     options: ObservationOptions
+    half: NDArray[np.int8]
     kind: str = "stacks"
-    _noise: list[Floats] = field(default_factory=list)
+    _noise: dict[int, list[Floats]] = field(default_factory=dict)
     _plans: Any = None
-    _observers: dict[int, StackObserver] = field(default_factory=dict)
+    _observers: dict[tuple[int, int], StackObserver] = field(default_factory=dict)
 
     def fft_shapes(self) -> list[tuple[int, ...]]:
         """The stacks' own box."""
@@ -230,14 +234,16 @@ class StackSource:
     def prepare(self, runtime: Any, plans: FftPlans) -> None:
         """Measure the noise on rank 0 and hand it round."""
         self._plans = plans
-        self._noise = runtime.bcast(self._measure_noise() if runtime.is_root else None)
+        self._observers.clear()
+        self._noise = runtime.bcast(
+            {h: self._measure_noise(h) for h in (1, 2)} if runtime.is_root else {})
 
-    def _measure_noise(self) -> list[Floats]:
-        """Noise power a tilt and shell of the images before CTF multiplication.
+    def _measure_noise(self, half: int) -> list[Floats]:
+        """Noise power a tilt and shell of a half-set's images before CTF multiplication.
 
         From up to 50 particles of each series: the power of the premultiplied images is
         noise times transfer^2 (signal is below it), so the ratio of sums is the noise.
-        Flat: one number for the whole set.
+        Flat: one number for the half-set.
         """
         observers = [self._observer_with(np.ones((ts.n_tilts, 2)), ts)
                      for ts in self.inputs.series]
@@ -246,7 +252,8 @@ class StackSource:
         for i, observer in enumerate(observers):
             power = np.zeros((observer.series.n_tilts, n_shells))
             gain = np.zeros_like(power)
-            for row in np.flatnonzero(self.inputs.particles.i_tomo == i)[:50]:
+            own = (self.inputs.particles.i_tomo == i) & (self.half == half)
+            for row in np.flatnonzero(own)[:MEASURED_PARTICLES]:
                 self._add_power(int(row), observer, power, gain)
             powers.append(power)
             gains.append(gain)
@@ -259,6 +266,8 @@ class StackSource:
         tilts = self._tilts(row)
         stack = self._read(row)
         stack = stack[tilts] if len(stack) == observer.series.n_tilts else stack[: len(tilts)]
+        if not np.isfinite(stack.sum(dtype=np.float64)):
+            return    # the unit of this particle tells it
         box = self.options.frame.box_px
         spectra = self._plans.rfft2(np.ascontiguousarray(stack, np.float32))
         transfer = observer.model.transfer(box, self.inputs.particles.xyz_A[row], tilts)
@@ -296,8 +305,10 @@ class StackSource:
         """Read the stack of particle `row` and centre it with its offset."""
         particles = self.inputs.particles
         i = int(particles.i_tomo[row])
-        if i not in self._observers:
-            self._observers[i] = self._observer_with(self._noise[i], self.inputs.series[i])
+        key = (int(self.half[row]), i)
+        if key not in self._observers:
+            self._observers[key] = self._observer_with(
+                self._noise[key[0]][i], self.inputs.series[i])
         tilts, stack = self._tilts(row), self._read(row)
         if len(stack) == self.inputs.series[i].n_tilts:
             stack = stack[tilts]    # WarpTools writes all tilts, RELION the visible ones
@@ -305,7 +316,7 @@ class StackSource:
             tilts, self.inputs.series[i], self.options.max_dose_e_per_A2))
         if len(stack) == len(tilts):
             stack, tilts = stack[keep], tilts[keep]
-        return self._observers[i].observe(
+        return self._observers[key].observe(
             stack, particles.xyz_A[row], offset_A, tilts, str(particles.names[row]))
 
 
@@ -315,8 +326,9 @@ class BoxSource:
 
     inputs: InputSet
     options: ObservationOptions
+    half: NDArray[np.int8]
     kind: str = "boxes"
-    _noise: float = 1.0
+    _noise: dict[int, float] = field(default_factory=dict)
     _plans: Any = None
 
     def fft_shapes(self) -> list[tuple[int, ...]]:
@@ -335,14 +347,17 @@ class BoxSource:
         self._read(0)
 
     def prepare(self, runtime: Any, plans: FftPlans) -> None:
-        """Scale the weights by the noise power of the first boxes."""
+        """Scale the weights by the noise power of each half-set's first boxes."""
         self._plans = plans
-        self._noise = runtime.bcast(self._measure() if runtime.is_root else None)
+        self._noise = runtime.bcast(
+            {h: self._measure(h) for h in (1, 2)} if runtime.is_root else {})
 
-    def _measure(self) -> float:
+    def _measure(self, half: int) -> float:
         power = gain = 0.0
-        for row in range(min(20, len(self.inputs.particles))):
-            data, weight = self._read(row)
+        for row in np.flatnonzero(self.half == half)[:MEASURED_BOXES]:
+            data, weight = self._read(int(row))
+            if not np.isfinite(data.sum(dtype=np.float64)):
+                continue    # the unit of this particle tells it
             power += float(np.sum(np.abs(self._plans.rfft3(data)) ** 2, dtype=np.float64))
             gain += float(weight.sum(dtype=np.float64))
         return power / max(gain, 1e-30)
@@ -367,7 +382,7 @@ class BoxSource:
         data, weight = self._read(row)
         samples = observe_box(
             data, weight, particles.R_box2t[row], offset_A, self.options.frame.voxel_A,
-            self._noise, self._plans, str(particles.names[row]))
+            self._noise[int(self.half[row])], self._plans, str(particles.names[row]))
         return _FixedSamples(samples)
 
 
