@@ -2,8 +2,8 @@
 
 Errors that all ranks meet alike (bad input before the start) are printed once and end
 the run with the exit code of the error. Anything that happens on some ranks only is
-printed as one block with rank, host, unit and traceback, and `MPI_Abort` ends the other
-ranks; they would wait for ever otherwise.
+printed as one block with rank, host, unit and traceback (a full disk or bad input: one
+line), and `MPI_Abort` ends the other ranks; they would wait for ever otherwise.
 """
 
 import sys
@@ -13,7 +13,13 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from sta_mpi.errors import EXIT_UNIT_FAILED, StaMpiError
+from sta_mpi.errors import (
+    EXIT_UNIT_FAILED,
+    InputError,
+    ResourceError,
+    StaMpiError,
+    UsageError,
+)
 
 if TYPE_CHECKING:
     from sta_mpi.parallel.runtime import Runtime
@@ -57,8 +63,13 @@ def exit_code(error: BaseException) -> int:
 
 
 def block(runtime: "Runtime", error: BaseException) -> str:
-    """Return the text for an error of one rank: rank, host, what it was doing, traceback."""
+    """Return the text for an error of one rank: rank, host, what it was doing, traceback.
+
+    What the user can put right (input, options, disk, permissions) is one line.
+    """
     where = f"rank {runtime.rank} of {runtime.size} on {runtime.host}"
+    if isinstance(error, (InputError, ResourceError, UsageError)):
+        return f"{type(error).__name__}: {error} ({where}, {runtime.activity})\n"
     line = "=" * 78
     trace = "".join(traceback.format_exception(error)).rstrip()
     return f"\n{line}\nFAILED: {where}, {runtime.activity}\n{trace}\n{line}\n"
