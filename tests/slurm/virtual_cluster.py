@@ -30,6 +30,8 @@ SlurmctldHost=localhost
 SlurmctldPort={controller_port}
 SlurmUser=root
 SlurmdUser=root
+# MPICH names its shared memory after the job: an id of an earlier cluster may have left some.
+FirstJobId={first_job}
 AuthType=auth/munge
 CredType=cred/munge
 # A requeued job may not start before its credential has expired: 120 s by default.
@@ -169,6 +171,11 @@ class VirtualCluster:
         text = self.call("scontrol", "show", "job", job_id)
         return dict(re.findall(r"(\S+?)=(\S*)", text))
 
+    def job_log(self, job_id: str) -> str:
+        """What the batch script and its ranks have printed, in all turns."""
+        path = Path(self.job(job_id)["StdOut"])
+        return path.read_text(errors="replace") if path.exists() else f"no {path}"
+
     def wait_for(self, job_id: str, states: set[str], timeout_s: float) -> dict[str, str]:
         """Wait until the job is in one of the states; returns its fields."""
         end_s = time.monotonic() + timeout_s
@@ -177,7 +184,8 @@ class VirtualCluster:
             if fields["JobState"] in states:
                 return fields
             if fields["JobState"] in FINAL_STATES:
-                raise ClusterError(f"job {job_id} is {fields['JobState']}, waited for {states}")
+                raise ClusterError(f"job {job_id} is {fields['JobState']} {fields['ExitCode']}, "
+                                   f"waited for {states}; its log:\n{self.job_log(job_id)}")
             if time.monotonic() > end_s:
                 raise ClusterError(f"job {job_id} is {fields['JobState']} "
                                    f"({fields.get('Reason')}) after {timeout_s:.0f} s, waited "
@@ -195,7 +203,8 @@ class VirtualCluster:
             f"Port={port} CPUs={self.cpus} RealMemory={self.memory_MiB} "
             f"Gres=gpu:{self.gpus} State=UNKNOWN" for i, port in enumerate(ports))
         (self.folder / "slurm.conf").write_text(SLURM_CONF.format(
-            folder=self.folder, controller_port=controller_port, nodes=nodes,
+            first_job=1000 + time.time_ns() // 10**9 % 10**7, folder=self.folder,
+            controller_port=controller_port, nodes=nodes,
             credential_s=self.credential_s))
         for i in range(self.gpus):
             (self.folder / f"gpu{i}").touch()  # Slurm counts the device files, it opens none
