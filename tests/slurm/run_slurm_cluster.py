@@ -29,7 +29,7 @@ WALL_TIME = ("--time=00:01:00", "--signal=USR1@20")
 def run_uninterrupted(cluster: VirtualCluster, space: JobSpace, output: str,
                       step_deg: float) -> None:
     """Run the job in one turn, on one node and two ranks."""
-    job = cluster.submit("--nodes=1", "--ntasks=2", str(TEMPLATES / "cpu.sbatch"),
+    job = cluster.submit("--nodes=1", "--ntasks-per-node=2", str(TEMPLATES / "cpu.sbatch"),
                          *space.align(output, step_deg), env=space.environment, cwd=space.folder)
     cluster.wait_for(job, {"COMPLETED"}, 600)
 

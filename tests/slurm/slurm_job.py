@@ -21,11 +21,11 @@ TEMPLATES = ROOT / "slurm"
 
 LONG_STEP_DEG = 0.75
 """More than a minute on two cores: long enough to meet its wall time."""
-SHORT_STEP_DEG = 1.5
-"""Some 15 s on two cores."""
+SHORT_STEP_DEG = 1.0
+"""Some 40 s on two cores."""
 
-# Options of sbatch that make a template small enough for the host: 3 ranks, unequal on 2 nodes.
-SMALL = ("--nodes=2", "--ntasks=3", "--ntasks-per-node=2", "--cpus-per-task=1")
+# Options of sbatch that make a template small enough for the host: 4 ranks on 2 nodes.
+SMALL = ("--nodes=2", "--ntasks-per-node=2")
 
 
 @dataclass

@@ -14,6 +14,7 @@ import re
 import shutil
 import signal
 import socket
+import stat
 import subprocess
 import tempfile
 import time
@@ -207,7 +208,7 @@ class VirtualCluster:
             controller_port=controller_port, nodes=nodes,
             credential_s=self.credential_s))
         for i in range(self.gpus):
-            (self.folder / f"gpu{i}").touch()  # Slurm counts the device files, it opens none
+            os.mknod(self.folder / f"gpu{i}", stat.S_IFCHR | 0o600, os.makedev(1, 3))  # like /dev/null
         (self.folder / "gres.conf").write_text(
             f"Name=gpu File={self.folder}/gpu[0-{self.gpus - 1}]\n")
         (self.folder / "cgroup.conf").write_text("CgroupAutomount=no\n")
