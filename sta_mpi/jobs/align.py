@@ -243,7 +243,8 @@ def _finish(parameters: AlignParameters, folder: JobFolder, runtime: Any, setup:
     warnings = []
     lost = int((state.columns["n_slices"] == 0).sum())
     if lost:
-        warnings.append(f"{lost} particles were not aligned; see the quarantine.")
+        warnings.append(f"{lost} particles were not aligned: no tilt image holds their whole box, or they are in "
+                        "the quarantine.")
     at_edge = float(np.mean(state.columns["at_edge"][state.columns["n_slices"] > 0] > 0))
     if at_edge > 0.1:
         warnings.append(

@@ -76,8 +76,11 @@ def _prepare(setup: Setup, search: Search, runtime: Any, with_sums: bool) -> _Co
     return _Context(UnitSums(setup.sizes) if with_sums else None, references, {})
 
 
-def _observe_band(setup: Setup, search: Search, row: int) -> BandSamples:
+def _observe_band(setup: Setup, search: Search, row: int) -> BandSamples | None:
+    """The band of one particle at its current position; None where no tilt sees it."""
     observation = setup.source.observe(row, search.offset_A[row])
+    if observation is None:
+        return None
     return take_band(observation.samples(setup.sizes.box_px), search.band)
 
 
@@ -124,6 +127,9 @@ class GreyScaleJob:
         values = np.empty((len(rows), 2))
         for i, row in enumerate(rows):
             band = _observe_band(self.setup, self.search, int(row))
+            if band is None:
+                values[i] = np.nan
+                continue
             still = shift_phase_matrix(band, np.zeros((1, 3)), self.setup.sizes.box_px)
             scores = score_candidates(band, still, context.references[half - 1],
                                       self.search.R_p2t[row][None])
@@ -205,6 +211,9 @@ class AlignRound:
     def _align(self, context: _Context, row: int, half: int) -> dict[str, Any]:
         search, sizes = self.search, self.setup.sizes
         band = _observe_band(self.setup, search, row)
+        if band is None:
+            return {"R_p2t": search.R_p2t[row].ravel(), "offset_A": search.offset_A[row],
+                    "ncc": np.nan, "loglik": np.nan, "gain": np.nan, "at_edge": 0}
         phases = self._phases(context, band, row)
         candidates = search.candidates(row)
         scores = score_candidates(band, phases, context.references[half - 1], candidates)

@@ -126,5 +126,6 @@ def run(parameters: AverageParameters, folder: JobFolder, runtime: Any) -> JobOu
 
 def _warnings(counts: np.ndarray) -> list[str]:
     if (counts == 0).any():
-        return [f"{int((counts == 0).sum())} particles contributed nothing; see the quarantine."]
+        return [f"{int((counts == 0).sum())} particles contributed nothing: no tilt image holds "
+                "their whole box, or they are in the quarantine. A smaller box may keep them."]
     return []

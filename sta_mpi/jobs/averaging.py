@@ -213,7 +213,9 @@ class UnitSums:
         self._sums.fill(0)
 
     def insert(self, observation: Any, R_p2t: Floats) -> int:
-        """Add one particle; returns its number of slices."""
+        """Add one particle; returns its number of slices, 0 for one that is not seen."""
+        if observation is None:
+            return 0
         samples = observation.samples(self._grid_px)
         samples.insert(self._sums, R_p2t, self._r_max)
         return int(samples.n_slices)

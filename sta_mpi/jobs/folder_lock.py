@@ -21,12 +21,12 @@ class FolderLock:
         self._path = folder / LOCK_FILE
         self._descriptor: int | None = None
 
-    def take(self, wait_s: float = LOCK_WAIT_S) -> None:
+    def take(self) -> None:
         """Lock the folder, which must exist; ResourceError where another run holds it."""
         start = time.monotonic()
         while self._descriptor is None:
             self._descriptor = self._try()
-            if self._descriptor is None and time.monotonic() - start > wait_s:
+            if self._descriptor is None and time.monotonic() - start > LOCK_WAIT_S:
                 raise ResourceError(
                     f"another run is at work in {self._path.parent} ({self._holder()}). Wait for "
                     "it, stop it, or choose another folder.")

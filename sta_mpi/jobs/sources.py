@@ -1,7 +1,8 @@
 """Where a job's particle images come from: files on one side, observers on the other.
 
 A source is made on every rank, `prepare` is collective (node-shared memory), and
-`observe(row, R_p2t, position_A)` gives one particle's weighted samples.
+`observe(row, offset_A)` gives one particle's weighted samples, or None for a particle whose
+whole box is on no tilt image.
 """
 
 from dataclasses import dataclass, field
@@ -52,7 +53,10 @@ class Source(Protocol):
         """Node-shared memory [bytes]."""
 
     def observe(self, row: int, offset_A: Floats) -> Any:
-        """One particle's observation with the refined offset; has `.samples(size_px)`."""
+        """One particle's observation with the refined offset; has `.samples(size_px)`.
+
+        None where no tilt image holds its whole box: such a particle is left out, not bad data.
+        """
 
 
 @dataclass(frozen=True)
@@ -137,9 +141,7 @@ class TiltSeriesSource:
             tilts = _within_dose(observer.visible_tilts(xyz_A), ts,
                                  self.options.max_dose_e_per_A2)
             if len(tilts) == 0:
-                raise DataError(
-                    f"particle {particles.names[row]}: no tilt image holds its whole box. Use a "
-                    "smaller box, or leave it out.")
+                return None
             motion_A = None if self.inputs.motion_A is None else self.inputs.motion_A[row]
             return observer.observe(
                 list(slot.images), xyz_A, tilts, str(particles.names[row]), motion_A)
