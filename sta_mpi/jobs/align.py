@@ -22,7 +22,7 @@ from sta_mpi.geometry.sampling import healpix_rotations, local_rotations, shift_
 from sta_mpi.jobs.align_report import align_sections
 from sta_mpi.jobs.align_rounds import AlignRound, GreyScaleJob, Search, fit_grey_scale
 from sta_mpi.jobs.average import AverageJob
-from sta_mpi.jobs.averaging import Setup, make_setup, memory_plan
+from sta_mpi.jobs.averaging import Setup, check_any_seen, make_setup, memory_plan
 from sta_mpi.jobs.engine import describe_job, engine_results, open_checkpoints, run_stage
 from sta_mpi.jobs.folder import JobFolder, JobOutcome
 from sta_mpi.jobs.inputs import assign_halves, find_set, load_set
@@ -148,6 +148,7 @@ def _one_round(i_round: int, state: LoopPoses, parameters: AlignParameters, setu
     align = AlignRound(setup, search, grey, tag, i_round)
     result = run_stage(align, folder, runtime, parameters, checkpoints, memory_plan(setup))
     maps, columns = result.outputs
+    check_any_seen(columns["n_slices"], setup)
     before_R, before_offset = state.R_p2t, state.offset_A
     aligned = columns["n_slices"] > 0
     R = columns["R_p2t"].reshape(-1, 3, 3)
@@ -243,8 +244,8 @@ def _finish(parameters: AlignParameters, folder: JobFolder, runtime: Any, setup:
     warnings = []
     lost = int((state.columns["n_slices"] == 0).sum())
     if lost:
-        warnings.append(f"{lost} particles were not aligned: no tilt image holds their whole box, or they are in "
-                        "the quarantine.")
+        warnings.append(f"{lost} particles were not aligned: no tilt image holds their whole "
+                        "box, or they are in the quarantine.")
     at_edge = float(np.mean(state.columns["at_edge"][state.columns["n_slices"] > 0] > 0))
     if at_edge > 0.1:
         warnings.append(

@@ -9,6 +9,7 @@ import numpy as np
 from sta_mpi.jobs.averaging import (
     Setup,
     UnitSums,
+    check_any_seen,
     make_plans,
     make_setup,
     make_units,
@@ -112,6 +113,7 @@ def run(parameters: AverageParameters, folder: JobFolder, runtime: Any) -> JobOu
     memory = memory_plan(setup)
     result = run_stage(job, folder, runtime, parameters, memory=memory)
     maps, counts = result.outputs
+    check_any_seen(counts, setup)
     predicted = predicted_parts_GiB(job, runtime, memory)
     if maps is None:
         return JobOutcome()

@@ -200,6 +200,15 @@ def n_slices(setup: Setup) -> int:
     return int(tilts[setup.inputs.particles.i_tomo].sum())
 
 
+def check_any_seen(n_slices: NDArray[np.int32], setup: Setup) -> None:
+    """InputError where no particle contributed anything."""
+    if not (n_slices > 0).any():
+        raise InputError(
+            f"none of {len(n_slices)} particles lies with its whole box of "
+            f"{setup.sizes.box_px} px ({setup.sizes.box_px * setup.sizes.voxel_A:.0f} Å) on a tilt "
+            "image. Use a smaller box, and `sta-mpi check` to see where particles land.")
+
+
 class UnitSums:
     """Float sums of one unit, made once a rank and cleared for every unit."""
 
