@@ -1,13 +1,15 @@
 """The units not yet leased, and which of them a node gets next.
 
 Order: units of ordinary size before the small ones of the tail (those that cost at most
-half of the largest of their group); within that, a group the node already works on,
-else a group that no node has, else a share of the group with the most work left for
-each of its nodes. Within a group, largest first. Ties go by group name and unit id, so
-the order depends on the events alone.
+half of the largest of their group); within that, the group the node has worked on for
+longest, else a group that no node has, else a share of the group with the most work left
+for each of its nodes. A node opens its next group a little before the one in hand runs
+out: one rank then waits for the data of the new group while the others still have work.
+Within a group, largest first. Ties go by group name and unit id, so the order depends on
+the events alone.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from sta_mpi.parallel.job import Unit
 
@@ -38,10 +40,13 @@ class UnitPool:
     units : sequence of Unit
     closed : collection of int        ids that are not to be leased
     order : sequence of int or None   fixed order of ids; groups and costs are then ignored
+    open_ahead : mapping of node to int   units left at which a node opens its next group
     """
 
     def __init__(self, units: Sequence[Unit], closed: Collection[int] = (),
-                 order: Sequence[int] | None = None) -> None:
+                 order: Sequence[int] | None = None,
+                 open_ahead: Mapping[int, int] | None = None) -> None:
+        self._open_ahead = open_ahead or {}
         waiting = [unit for unit in units if unit.id not in closed]
         self.remaining = len(waiting)
         self._order: list[int] | None = None
@@ -55,7 +60,7 @@ class UnitPool:
         tail = [u for u in waiting if u.cost <= 0.5 * largest[u.group]]
         head = [u for u in waiting if u.cost > 0.5 * largest[u.group]]
         self._stages = [_Stage(head), _Stage(tail)]
-        self._groups_of: dict[int, set[str]] = {}
+        self._groups_of: dict[int, list[str]] = {}
         self._nodes_on: dict[str, int] = {}
 
     def take(self, node: int) -> int | None:
@@ -66,14 +71,17 @@ class UnitPool:
         if self._order is not None:
             return self._order.pop()
         stage = next(stage for stage in self._stages if stage.queues)
-        mine = self._groups_of.setdefault(node, set())
+        mine = self._groups_of.setdefault(node, [])
         own = [group for group in mine if group in stage.queues]
-        if own:
-            group = max(own, key=lambda g: (stage.cost[g], g))
-        else:
-            group = self._fresh(stage) or self._most_left(stage)
-            mine.add(group)
-            self._nodes_on[group] = self._nodes_on.get(group, 0) + 1
+        left = sum(len(stage.queues[group]) for group in own)
+        ahead = self._open_ahead.get(node, 0)
+        group = None
+        if left <= ahead:
+            group = self._fresh(stage) or self._most_left(stage, own, 2 * ahead)
+        if group is None:
+            return stage.pop(own[0])
+        mine.append(group)
+        self._nodes_on[group] = self._nodes_on.get(group, 0) + 1
         return stage.pop(group)
 
     def _fresh(self, stage: _Stage) -> str | None:
@@ -83,5 +91,9 @@ class UnitPool:
                 return group
         return None
 
-    def _most_left(self, stage: _Stage) -> str:
-        return max(stage.queues, key=lambda g: (stage.cost[g] / (1 + self._nodes_on.get(g, 0)), g))
+    def _most_left(self, stage: _Stage, own: list[str], at_least: int) -> str | None:
+        """Find a group to share; a node that still has work takes large ones only."""
+        others = [group for group, queue in stage.queues.items()
+                  if not own or (len(queue) > at_least and group not in own)]
+        return max(others, default=None,
+                   key=lambda g: (stage.cost[g] / (1 + self._nodes_on.get(g, 0)), g))

@@ -8,12 +8,19 @@ share of them ends the run. Which unit a worker gets is decided by `pool.UnitPoo
 result depends on it, because sums are exact and rows are disjoint.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
 from sta_mpi.parallel.job import Quarantined, Unit
 from sta_mpi.parallel.pool import UnitPool
+
+TAIL = 3
+"""Units left for each worker when workers stop to hold one besides the one in hand."""
+
+OPEN_AHEAD = 4
+"""Units a rank of the node that are left of its groups when the node opens the next one."""
 
 
 class Reason(IntEnum):
@@ -107,8 +114,9 @@ class Scheduler:
         self.finished = set(finished)
         closed = self.finished | {bad.id for bad in self.quarantined}
         self._units = units
-        self._pool = UnitPool(units, closed, order)
         self._node_of = dict(node_of)
+        ahead = {node: OPEN_AHEAD * count for node, count in Counter(node_of.values()).items()}
+        self._pool = UnitPool(units, closed, order, ahead)
         self._look_ahead = look_ahead
         self._max_bad = max_bad_share * len(units)
         self._held: dict[int, set[int]] = {}
@@ -186,7 +194,7 @@ class Scheduler:
         workers = list(workers)
         for level in range(1, 2 + self._look_ahead):
             for worker in workers:
-                is_tail = self._pool.remaining <= len(self._node_of)
+                is_tail = self._pool.remaining <= TAIL * len(self._node_of)
                 if len(self._held[worker]) >= (1 if is_tail else level):
                     continue
                 unit = self._pool.take(self._node_of[worker])

@@ -109,6 +109,13 @@ def test_groups_stay_on_their_node_until_it_has_nothing_else():
     assert not shared, "with equal nodes no group needs to be read twice"
 
 
+def test_next_group_is_opened_by_one_unit_while_the_others_go_on_with_the_last():
+    units = [Unit(i, f"g{i // 10}", 1.0) for i in range(20)]
+    pool = UnitPool(units, open_ahead={0: 4})
+    groups = [units[pool.take(0)].group for _ in range(20)]
+    assert groups == ["g1"] * 6 + ["g0"] + ["g1"] * 4 + ["g0"] * 9
+
+
 def test_an_idle_node_takes_work_of_a_group_of_another_node():
     pool = UnitPool([Unit(i, "only", 1.0) for i in range(4)])
     assert {pool.take(0), pool.take(1), pool.take(2)} == {0, 1, 2}
@@ -118,7 +125,7 @@ def test_units_are_leased_largest_first_and_small_ones_of_all_groups_last():
     units = [Unit(0, "a", 1.0), Unit(1, "a", 9.0), Unit(2, "b", 8.0), Unit(3, "b", 2.0),
              Unit(4, "a", 5.0)]
     pool = UnitPool(units)
-    assert [pool.take(0) for _ in range(5)] == [1, 4, 2, 3, 0]
+    assert [pool.take(0) for _ in range(5)] == [1, 4, 2, 0, 3]
 
 
 def test_a_stop_pauses_at_once_and_leases_nothing_more():
