@@ -141,11 +141,11 @@ def simulate(seconds, groups, ranks, machine, dedicated=False, look_ahead=1):
                    run.master_busy / wall, len(run.loaded))
 
 
-def draw_seconds(measured, n, rng):
-    """Draw unit times [s]: measured ones, or lognormal around 10 s with 30 % spread."""
+def draw_seconds(measured, n, rng, median_s):
+    """Draw unit times [s]: measured ones, or lognormal around the median, 30 % spread."""
     if measured is not None:
         return rng.choice(measured, n)
-    return rng.lognormal(np.log(10.0), 0.3, n)
+    return rng.lognormal(np.log(median_s), 0.3, n)
 
 
 def main():
@@ -153,6 +153,8 @@ def main():
     parser.add_argument("--timings", type=Path, help="JSON with a list 'unit_seconds'")
     parser.add_argument("--ranks", type=int, nargs="*", default=[64, 1024, 10000])
     parser.add_argument("--units", type=int, default=200_000)
+    parser.add_argument("--unit-s", type=float, default=10.0,
+                        help="median unit time where none are measured")
     parser.add_argument("--groups", type=int, default=500)
     parser.add_argument("--tail-share", type=float, default=0.15,
                         help="share of the work in units of a quarter of the size")
@@ -168,7 +170,7 @@ def main():
     outcomes = []
     for ranks in options.ranks:
         rng = np.random.default_rng(1)
-        seconds = draw_seconds(measured, options.units, rng)
+        seconds = draw_seconds(measured, options.units, rng, options.unit_s)
         n_tail = int(options.tail_share * len(seconds))
         small = np.repeat(seconds[len(seconds) - n_tail:] / 4, 4)
         seconds = np.concatenate([seconds[:len(seconds) - n_tail], small])

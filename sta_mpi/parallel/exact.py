@@ -91,13 +91,13 @@ class ExactSum:
         self._locks = locks
         self._first_block = first_block
 
-    def check(self, values: NDArray[Any]) -> None:
-        """Raise DataError where a contribution is not finite or above the bound."""
+    def check(self, values: NDArray[Any]) -> float:
+        """Return the largest |element|; DataError where it is not finite or above the bound."""
         if values.shape != self.spec.shape:
             raise ValueError(f"contribution to sum '{self.name}' has shape {values.shape}, "
                              f"declared is {self.spec.shape}")
         if values.size == 0:
-            return
+            return 0.0
         largest = max(float(values.max()), -float(values.min()))
         if not math.isfinite(largest):
             raise DataError(f"NaN or infinity in a contribution to sum '{self.name}'; "
@@ -106,12 +106,14 @@ class ExactSum:
             raise DataError(
                 f"a contribution to sum '{self.name}' reaches {largest:.4g}, its bound is "
                 f"{self.spec.bound:.4g}; the data of this unit are out of scale")
+        return largest
 
-    def add(self, values: NDArray[Any]) -> None:
-        """Add a checked contribution of the declared shape."""
+    def add(self, values: NDArray[Any], largest: float) -> None:
+        """Add a contribution of the declared shape, whose `largest` is what `check` returned."""
         flat = np.ascontiguousarray(values).reshape(-1)
+        added = largest * self.fixed.scale + 1.0
         for i, part in self._blocks():
-            self._add_block(i, part, self.fixed.quantise(flat[part]))
+            self._add_block(i, part, self.fixed.quantise(flat[part]), added)
 
     def add_units(self, start: int, units: NDArray[np.int64]) -> None:
         """Add fixed-point units to the flat elements start ..; `start` is a whole block."""
@@ -119,7 +121,7 @@ class ExactSum:
         for i in range(-(-len(units) // BLOCK)):
             piece = units[i * BLOCK:(i + 1) * BLOCK]
             begin = start + i * BLOCK
-            self._add_block(first + i, slice(begin, begin + len(piece)), piece)
+            self._add_block(first + i, slice(begin, begin + len(piece)), piece, _largest(piece))
 
     def _blocks(self) -> Iterator[tuple[int, slice]]:
         count = n_blocks(self.spec)
@@ -127,11 +129,10 @@ class ExactSum:
             i = (k + self._first_block) % count
             yield i, slice(i * BLOCK, min((i + 1) * BLOCK, self.size))
 
-    def _add_block(self, i: int, part: slice, units: NDArray[np.int64]) -> None:
+    def _add_block(self, i: int, part: slice, units: NDArray[np.int64], added: float) -> None:
         if self.data is None:
             self.data = np.zeros(self.size, np.int64)
         lock = self._locks.block(i) if self._locks is not None else nullcontext()
-        added = _largest(units)
         with lock:
             if self._reach[i] + added > LIMIT:
                 self._reach[i] = _largest(self.data[part])
@@ -177,12 +178,13 @@ class ExactSums:
 
     def add(self, sums: Mapping[str, NDArray[Any]]) -> None:
         """Add the contributions of one unit: all of them, or none where one is bad."""
+        largest = {}
         for name, values in sums.items():
             if name not in self._sums:
                 raise ValueError(f"sum '{name}' was not declared (declared: {sorted(self._sums)})")
-            self._sums[name].check(values)
+            largest[name] = self._sums[name].check(values)
         for name, values in sums.items():
-            self._sums[name].add(values)
+            self._sums[name].add(values, largest[name])
 
 
 def merge_partial(total: ExactSums, partial: Partial) -> None:

@@ -54,7 +54,8 @@ def case_sums(runtime):
     spec = SumSpec((7, 5, 3), 1e3)
     total = ExactSum("x", spec)
     for i in range(runtime.rank, 12, runtime.size):
-        total.add(np.random.default_rng(i).standard_normal(spec.shape))
+        values = np.random.default_rng(i).standard_normal(spec.shape)
+        total.add(values, total.check(values))
     found = []
     for round_bytes in (1 << 20, 64 * runtime.size):
         slab = reduce_to_slab(runtime, total, round_bytes=round_bytes)

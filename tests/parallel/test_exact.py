@@ -16,8 +16,7 @@ from sta_mpi.parallel.job import Partial, SumSpec
 def total_of(terms, spec):
     total = ExactSum("x", spec)
     for term in terms:
-        total.check(term)
-        total.add(term)
+        total.add(term, total.check(term))
     return total
 
 
@@ -81,8 +80,8 @@ def test_running_sum_that_leaves_its_bound_is_reported():
 def test_contributions_that_cancel_may_add_up_to_more_than_the_bound():
     total = ExactSum("x", SumSpec((2,), 1.0))
     for _ in range(100):
-        total.add(np.array([1.0, -1.0]))
-        total.add(np.array([-1.0, 1.0]))
+        total.add(np.array([1.0, -1.0]), 1.0)
+        total.add(np.array([-1.0, 1.0]), 1.0)
     assert total.data.tolist() == [0, 0]
 
 
@@ -96,7 +95,7 @@ def test_a_unit_with_one_bad_sum_leaves_all_sums_as_they_were():
 def test_sums_larger_than_a_block_are_complete():
     n = 2 * BLOCK + 17
     total = ExactSum("x", SumSpec((n,), float(n)), first_block=1)
-    total.add(np.arange(n, dtype=np.float64))
+    total.add(np.arange(n, dtype=np.float64), n - 1.0)
     np.testing.assert_array_equal(total.fixed.restore(total.data), np.arange(n))
     again = ExactSum("x", SumSpec((n,), float(n)))
     again.add_units(0, total.data[:BLOCK])
