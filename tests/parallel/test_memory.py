@@ -1,5 +1,10 @@
 """Memory: predictions add up, limits of the batch system are seen, remedies are named."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -65,6 +70,18 @@ def test_limit_of_a_version_1_control_group_is_seen(tmp_path):
     (group / "memory.limit_in_bytes").write_text(f"{GiB / 2:.0f}\n")
     (group / "memory.usage_in_bytes").write_text("0\n")
     assert available_GiB(tmp_path) == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("edge", [160, 240])
+def test_predicted_peak_of_the_toy_job_is_within_20_percent_of_the_measured_one(edge):
+    root = Path(__file__).resolve().parents[2]
+    toy = Path(__file__).with_name("toy_job.py")
+    run = subprocess.run([sys.executable, str(toy), "--edge", str(edge), "--units", "4"],
+                         capture_output=True, text=True, check=True, timeout=60,
+                         env={**os.environ, "PYTHONPATH": str(root)})
+    words = run.stdout.split()
+    predicted, peak = (float(words[words.index(name) + 1]) for name in ("predicted", "peak"))
+    assert predicted == pytest.approx(peak, rel=0.2)
 
 
 def test_measured_peak_grows_with_what_is_touched():

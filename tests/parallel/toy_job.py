@@ -17,8 +17,9 @@ from pathlib import Path
 import numpy as np
 
 from sta_mpi.errors import DataError, InputError
-from sta_mpi.parallel import Partial, SumSpec, Unit, run_job
+from sta_mpi.parallel import MemoryPlan, Partial, SumSpec, Unit, run_job
 from sta_mpi.parallel.abort import run_main
+from sta_mpi.parallel.accumulators import engine_memory
 from sta_mpi.parallel.checkpoint import CheckpointStore
 from sta_mpi.parallel.runtime import start_runtime
 
@@ -57,7 +58,16 @@ class ToyJob:
             raise RuntimeError("planted in prepare")
         if self.options.fail_in == "input" and self.options.fail_rank in (-1, runtime.rank):
             raise InputError("planted bad input met by all ranks")
+        self.predicted_GiB = runtime.check_memory(self.memory())
         return runtime
+
+    def memory(self):
+        """Declare the largest arrays: those alive at the end of `finish`."""
+        n = self.options.edge
+        half = 8.0 * n * n * (n // 2 + 1) * 2
+        return engine_memory(self, "rank").plus(MemoryPlan(
+            {"copy of half 1": half, "copy of half 2": half},
+            {"full half 2": half}))
 
     def work(self, runtime, unit):
         options = self.options
@@ -126,6 +136,8 @@ def main(arguments):
     options = parser.parse_args(arguments)
     runtime = start_runtime()
 
+    job = ToyJob(options)
+
     def run():
         if options.file_limit is not None:
             import resource
@@ -134,13 +146,14 @@ def main(arguments):
         store = None
         if options.checkpoints is not None:
             store = CheckpointStore(options.checkpoints, "toy", options.interval)
-        result = run_job(ToyJob(options), runtime, checkpoints=store,
+        result = run_job(job, runtime, checkpoints=store,
                          max_bad_share=options.max_bad_share, shuffle_seed=options.shuffle,
                          dedicated_master=options.dedicated, storage=options.storage)
         if runtime.is_root:
             print(f"ranks {runtime.size} resumed {result.resumed_units} "
                   f"checkpoints {result.checkpoints} bad {[q.id for q in result.quarantined]} "
-                  f"units {[t.units for t in result.timings]}")
+                  f"units {[t.units for t in result.timings]} "
+                  f"predicted {job.predicted_GiB:.4f} peak {result.timings[0].peak_memory_GiB:.4f}")
             if options.out is not None:
                 np.savez(options.out, **result.outputs)
             if options.timings is not None:
