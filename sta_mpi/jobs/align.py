@@ -5,7 +5,7 @@ input reference low-passed at `lowpass_A`, and from the second round on the aver
 half h alone, low-passed at the same fixed limit.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +80,7 @@ def describe(parameters: AlignParameters) -> dict[str, Any]:
 
 def run(parameters: AlignParameters, folder: JobFolder, runtime: Any) -> JobOutcome:
     """Search, average, repeat; write particles, maps and report."""
-    setup = prepare_setup(parameters)
+    setup = replace(prepare_setup(parameters), folder=folder.path)
     checkpoints = open_checkpoints(folder, parameters)
     state = _resume(checkpoints.load_state(runtime))
     if state is None:

@@ -69,7 +69,7 @@ class _Context:
 
 def _prepare(setup: Setup, search: Search, runtime: Any, with_sums: bool) -> _Context:
     box = setup.sizes.box_px
-    plans = make_plans(setup, [(box,) * 3, (2 * box,) * 3])
+    plans = make_plans(setup, runtime, [(box,) * 3, (2 * box,) * 3])
     setup.source.prepare(runtime, plans)
     references = [prepare_reference(r, search.mask, search.band.r_max, plans)
                   for r in search.references]

@@ -1,6 +1,6 @@
 """`average`: particles at their given poses into half maps."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +69,7 @@ class AverageJob:
 
     def prepare(self, runtime: Any) -> _Context:
         """Plans, shared tilt images and the unit's sums."""
-        plans = make_plans(self.setup)
+        plans = make_plans(self.setup, runtime)
         self.setup.source.prepare(runtime, plans)
         return _Context(self.setup, UnitSums(self.setup.sizes))
 
@@ -107,7 +107,7 @@ def describe(parameters: AverageParameters) -> dict[str, Any]:
 
 def run(parameters: AverageParameters, folder: JobFolder, runtime: Any) -> JobOutcome:
     """Average and write maps, FSC and report."""
-    setup = prepare_setup(parameters)
+    setup = replace(prepare_setup(parameters), folder=folder.path)
     inputs = setup.inputs
     job = AverageJob(setup, folder.fingerprint)
     memory = memory_plan(setup)

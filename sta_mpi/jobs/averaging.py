@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from sta_mpi.jobs.sources import (
     StackSource,
     TiltSeriesSource,
 )
+from sta_mpi.jobs.wisdom import shared_plans
 from sta_mpi.parallel.job import Unit, chunk_rows
 from sta_mpi.parallel.memory import MemoryPlan, available_GiB
 from sta_mpi.signal.fft import FftPlans
@@ -31,7 +33,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Setup:
-    """Everything that is fixed before the first unit."""
+    """Everything that is fixed before the first unit; `folder` keeps the FFT plans."""
 
     inputs: InputSet
     parameters: ReconstructionParameters
@@ -39,6 +41,7 @@ class Setup:
     frame: Frame
     source: Source
     half: NDArray[np.int8]
+    folder: Path | None = None
 
 
 def make_setup(inputs: InputSet, parameters: ReconstructionParameters,
@@ -76,7 +79,7 @@ def check_symmetry(symmetry: str) -> None:
     """UsageError for a point group that does not exist."""
     try:
         symmetry_matrices(symmetry)
-    except ValueError as error:
+    except InputError as error:
         raise UsageError(f"--symmetry: {error}") from None
 
 
@@ -168,15 +171,12 @@ def make_units(setup: Setup) -> list[Unit]:
     return units
 
 
-def make_plans(setup: Setup, more_shapes: Sequence[tuple[int, ...]] = ()) -> FftPlans:
-    """Estimated FFT plans: the same in every run.
-
-    Measured plans are up to a quarter faster, but which one wins depends on the load of the
-    moment, and two plans round differently: bits would change from run to run.
-    """
-    return FftPlans(effort="estimate").prepare([
-        *setup.source.fft_shapes(), (setup.sizes.grid_px,) * 2, (setup.sizes.box_px,) * 2,
-        *more_shapes])
+def make_plans(setup: Setup, runtime: Any, more_shapes: Sequence[tuple[int, ...]] = ()
+               ) -> FftPlans:
+    """FFT plans of all sizes of the job, the same on all ranks and in every run."""
+    shapes = [*setup.source.fft_shapes(), (setup.sizes.grid_px,) * 2,
+              (setup.sizes.box_px,) * 2, *more_shapes]
+    return shared_plans(runtime, list(dict.fromkeys(shapes)), setup.folder)
 
 
 def memory_plan(setup: Setup) -> MemoryPlan:

@@ -1,0 +1,41 @@
+"""FFT plans are measured once a user and reused by every run."""
+
+import numpy as np
+
+from sta_mpi.jobs.wisdom import NAME, cache_file, shared_plans
+from sta_mpi.parallel.runtime import Runtime
+
+
+def test_second_run_reuses_the_plans_of_the_first(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    shapes = [(22, 22), (30, 30)]
+    first, second = tmp_path / "first", tmp_path / "second"
+    first.mkdir()
+    second.mkdir()
+    ours = shared_plans(Runtime(), shapes, first)
+    kept = cache_file().read_bytes()
+    again = shared_plans(Runtime(), shapes, second)
+    assert cache_file().read_bytes() == kept
+    assert (first / NAME).read_bytes() == (second / NAME).read_bytes()
+    image = np.random.default_rng(1).normal(size=(1, 30, 30)).astype(np.float32)
+    assert np.array_equal(ours.rfft2(image), again.rfft2(image))
+
+
+def test_job_folder_keeps_its_plans_when_the_users_are_gone(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    shared_plans(Runtime(), [(26, 26)], tmp_path)
+    kept = (tmp_path / NAME).read_bytes()
+    cache_file().unlink()
+    shared_plans(Runtime(), [(26, 26)], tmp_path)
+    assert (tmp_path / NAME).read_bytes() == kept
+    assert not cache_file().exists()
+
+
+def test_damaged_plans_are_measured_anew(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    cache_file().parent.mkdir(parents=True)
+    cache_file().write_bytes(b"garbage")
+    plans = shared_plans(Runtime(), [(24, 24)], None)
+    image = np.random.default_rng(2).normal(size=(1, 24, 24)).astype(np.float32)
+    assert np.allclose(plans.irfft2(plans.rfft2(image)), image, atol=1e-5)
+    assert cache_file().read_bytes().startswith(b"measure")
