@@ -43,8 +43,7 @@ def read_header(path: PathLike, permissive: bool = False) -> MrcHeader:
     source = os.fspath(path)
     size = _file_size(path)
     if not _is_gz(path):
-        with open(path, "rb") as stream:
-            return parse_header(stream.read(HEADER_BYTES), source, permissive, size)
+        return parse_header(_first_bytes(path), source, permissive, size)
     with _gz_errors(source), gzip.open(path, "rb") as packed:
         header = parse_header(packed.read(HEADER_BYTES), source, permissive)
     if header.data_bytes > _GZ_LARGEST_RATIO * size:
@@ -217,6 +216,15 @@ def _file_size(path: PathLike) -> int:
     except OSError as error:
         raise InputError(f"{os.fspath(path)}: cannot be read ({error.strerror}). Check the name "
                          "and the folder the command runs in.") from error
+
+
+def _first_bytes(path: PathLike) -> bytes:
+    try:
+        with open(path, "rb") as stream:
+            return stream.read(HEADER_BYTES)
+    except OSError as error:
+        raise InputError(f"{os.fspath(path)}: cannot be read ({error.strerror}). Give an MRC file "
+                         "that you may read.") from error
 
 
 def _is_gz(path: PathLike) -> bool:

@@ -92,8 +92,9 @@ def read_particles(path: str | os.PathLike[str], tomograms: TomogramSet, *,
         **_image_facts(star, table, optics, group))
     repeated = find_repeats(names)
     if repeated and not renumber_repeats:
-        raise InputError(f"{table.where}: {describe_repeats(repeated)} Read the file with "
-                         "renumber_repeats, or renumber the names before joining sets.")
+        raise InputError(f"{table.where}: {describe_repeats(repeated)} Remove the "
+                         "repeated rows, or give each particle a name of its own "
+                         "(rlnTomoParticleName).")
     return renumber(particles) if repeated else particles
 
 
@@ -138,6 +139,8 @@ def _optics(star: StarFile, table: StarTable, i_tomo: NDArray[np.int32], tomogra
         return optics, groups[i_tomo]
     optics = star["optics"]
     optics.require("rlnOpticsGroup")
+    if len(optics) > 1:
+        table.require("rlnOpticsGroup")
     group = table.integers("rlnOpticsGroup", 1).astype(np.int32)
     check_optics(optics, group, i_tomo, tomograms)
     return optics, group

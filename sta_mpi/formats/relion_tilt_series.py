@@ -71,9 +71,12 @@ def tilt_series_from_tables(row: StarTable, tilts: StarTable, image_names: tuple
         raise InputError(f"{tilts.where}: no tilts. Repeat the job that wrote it.")
     pixel_A = float(row.finite("rlnTomoTiltSeriesPixelSize")[0])
     hand = float(row.finite("rlnTomoHand")[0])
-    if not pixel_A > 0 or hand not in (-1.0, 1.0):
-        raise InputError(f"{row.where}, tomogram {name}: pixel {pixel_A:g} Å and rlnTomoHand "
-                         f"{hand:g}; expected a positive pixel and +1 or -1. Correct the table.")
+    if not pixel_A > 0:
+        raise InputError(f"{row.where}, tomogram {name}: rlnTomoTiltSeriesPixelSize is {pixel_A:g} "
+                         "Å, expected more than 0. Correct the table.")
+    if hand not in (-1.0, 1.0):
+        raise InputError(f"{row.where}, tomogram {name}: rlnTomoHand is {hand:g}, expected 1 or "
+                         "-1. Correct the table.")
     size = tomogram_size_px(row)
     arrays = {key: tilts.finite(label, default) for key, (label, default) in PER_TILT.items()}
     _warn_of_what_is_not_used(tilts, arrays["pre_dose_e_per_A2"])

@@ -202,6 +202,8 @@ def read_tomograms(path: str | os.PathLike[str], project_dir: Path | None = None
 
 def describe_names(tomograms: TomogramSet) -> str:
     """`5 names: a, b, ...` for messages."""
+    if not len(tomograms):
+        return "an empty table"
     shown = ", ".join(tomograms.names[:10]) + (", ..." if len(tomograms) > 10 else "")
     return f"{len(tomograms)} names: {shown}"
 

@@ -94,6 +94,7 @@ def read_star(path: str | os.PathLike[str]) -> StarFile:
     """
     source = os.fspath(path)
     data = _read_bytes(source)
+    _check_characters(data, source)
     if b"\r" in data:
         lone = data.replace(b"\r\n", b"\n")
         if b"\r" in lone:
@@ -103,7 +104,6 @@ def read_star(path: str | os.PathLike[str]) -> StarFile:
         warnings.warn(f"{source}: CR LF line ends, which RELION refuses; written back with LF",
                       InputWarning, stacklevel=2)
         data = lone
-    _check_characters(data, source)
     return _Parser(data, source).parse()
 
 
@@ -255,7 +255,7 @@ def _read_bytes(source: str) -> bytes:
 def _check_characters(data: bytes, source: str) -> None:
     for start in range(0, len(data), 1 << 24):
         text = np.frombuffer(data, np.uint8, min(1 << 24, len(data) - start), start)
-        bad = (text < 32) & (text != 9) & (text != 10)
+        bad = (text < 32) & (text != 9) & (text != 10) & (text != 13)
         if bad.any():
             at = start + int(np.argmax(bad))
             raise FormatError(f"{source}, line {line_number(data, at)}: byte 0x{data[at]:02x} "

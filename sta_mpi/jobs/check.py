@@ -15,7 +15,7 @@ from sta_mpi.formats.mrc import read_header
 from sta_mpi.jobs.folder import JobFolder, JobOutcome
 from sta_mpi.jobs.inputs import InputSet, find_set, load_set, resolve_path
 from sta_mpi.jobs.parameters.check import CheckParameters
-from sta_mpi.jobs.sources import series_images
+from sta_mpi.jobs.tilt_images import check_image_numbers, series_images
 from sta_mpi.report.content import Figure, Section, Table
 from sta_mpi.report.figures import particles_on_image, tilt_geometry
 
@@ -113,6 +113,11 @@ def _check_images(ts: TiltSeries, inputs: InputSet, findings: _Findings, limit: 
         if pixel_A > 0 and abs(pixel_A - ts.pixel_A) > 0.01 * ts.pixel_A:
             findings.warnings.append(f"{name}: its header says {pixel_A:.4f} Å a pixel, "
                                      f"the table {ts.pixel_A:.4f} Å.")
+    try:
+        check_image_numbers(ts, beside)
+    except StaMpiError as error:
+        if str(error) not in findings.errors:
+            findings.errors.append(str(error))
 
 
 def _check_positions(i_tomo: int, ts: TiltSeries, inputs: InputSet, findings: _Findings) -> None:

@@ -6,7 +6,6 @@ whole box is on no tilt image.
 """
 
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -21,8 +20,9 @@ from sta_mpi.align.observe import (
 )
 from sta_mpi.data import TiltSeries
 from sta_mpi.errors import DataError, InputError
-from sta_mpi.formats.mrc import open_stack, read_image, read_mrc
-from sta_mpi.jobs.inputs import InputSet, resolve_path
+from sta_mpi.formats.mrc import open_stack, read_mrc
+from sta_mpi.jobs.inputs import InputSet
+from sta_mpi.jobs.tilt_images import check_image_numbers, finite_pixels, series_images
 from sta_mpi.signal.fft import FftPlans
 from sta_mpi.signal.noise import noise_spectrum
 
@@ -69,24 +69,6 @@ class ObservationOptions:
     max_dose_e_per_A2: float | None
 
 
-def series_images(series: TiltSeries, beside: list[Path]) -> list[NDArray]:
-    """The tilt images of a series as (memory-mapped) arrays."""
-    if not series.image_names:
-        raise InputError(f"tilt series {series.name}: the table names no images "
-                         "(rlnMicrographName). Average the stacks, or give the images.")
-    stacks: dict[str, Any] = {}
-    images = []
-    for name in series.image_names:
-        number, _, path = name.rpartition("@")
-        if number:
-            if path not in stacks:
-                stacks[path] = open_stack(resolve_path(path, beside))
-            images.append(stacks[path][int(number) - 1])
-        else:
-            images.append(read_image(str(resolve_path(name, beside))))
-    return images
-
-
 @dataclass
 class TiltSeriesSource:
     """Particles cut from tilt images, which are kept once a node."""
@@ -111,6 +93,7 @@ class TiltSeriesSource:
 
     def check(self) -> None:
         """Refuse series whose particles cannot be located on images."""
+        beside = [self.inputs.paths.tomograms, self.inputs.paths.particles]
         for ts in self.inputs.used_series:
             if ts.image_size_px is None:
                 raise InputError(
@@ -120,6 +103,17 @@ class TiltSeriesSource:
             if not ts.has_positions:
                 raise InputError(f"tilt series {ts.name}: the shifts of its tilts are unknown. "
                                  "Give rlnTomoXShiftAngst and rlnTomoYShiftAngst.")
+            self._check_box(ts, ts.image_size_px)
+            check_image_numbers(ts, beside)
+
+    def _check_box(self, ts: TiltSeries, image_size_px: tuple[int, int]) -> None:
+        frame = self.options.frame
+        window = frame.box_px * frame.binning
+        if window > min(image_size_px):
+            raise InputError(
+                f"tilt series {ts.name}: a box of {frame.box_px} px at binning {frame.binning} "
+                f"covers {window} px of the images, which have {image_size_px[0]} x "
+                f"{image_size_px[1]} px. Use a smaller --box-px.")
 
     def prepare(self, runtime: Any, plans: FftPlans) -> None:
         """Allocate node-shared slots, once; images are read when first needed."""
@@ -165,8 +159,9 @@ class TiltSeriesSource:
                     f"{image.shape[1]} x {image.shape[0]} px, the first one {ts.image_size_px}. "
                     "Use images of one size.")
             slot.images[i] = image
-            slot.mean[i] = slot.images[i].mean(dtype=np.float64)
-            slot.sd[i] = slot.images[i].std(dtype=np.float64)
+            values = finite_pixels(slot.images[i])
+            slot.mean[i] = values.mean(dtype=np.float64)
+            slot.sd[i] = values.std(dtype=np.float64)
             slot.noise[i] = self._noise(slot, i)
 
     def _noise(self, slot: "_Slot", i: int) -> Floats:
@@ -174,7 +169,10 @@ class TiltSeriesSource:
         sd = slot.sd[i]
         if not self.options.measured_noise or not np.isfinite(sd) or sd <= 0:
             return np.ones(n_shells)
-        spectrum = noise_spectrum((slot.images[i] - slot.mean[i]) / sd, 2 * (n_shells - 1))
+        image = (slot.images[i] - slot.mean[i]) / sd
+        if finite_pixels(image) is not image:
+            image[~np.isfinite(image)] = 0
+        spectrum = noise_spectrum(image, 2 * (n_shells - 1))
         return np.maximum(spectrum, 1e-4 * spectrum.max())
 
 

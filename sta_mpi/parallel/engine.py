@@ -147,8 +147,9 @@ def _stop_message(job: Job, checkpoints: "CheckpointStore | None") -> str:
 
 
 def _bad_message(job: Job, units: list[Unit], bad: list[Quarantined], share: float) -> str:
-    named = "; ".join(f"{q.group} unit {q.id}: {q.message}" for q in bad[:NAMED_BAD_UNITS])
-    more = f"; and {len(bad) - NAMED_BAD_UNITS} more" if len(bad) > NAMED_BAD_UNITS else ""
+    named = " ".join(f"Unit {q.id} ({q.group}): {q.message.rstrip('.')}."
+                     for q in bad[:NAMED_BAD_UNITS])
+    more = f" And {len(bad) - NAMED_BAD_UNITS} more." if len(bad) > NAMED_BAD_UNITS else ""
     return (f"{len(bad)} of {len(units)} units of job {job.name} have bad data, more than the "
-            f"accepted share of {share:.0%}. {named}{more}. Correct or remove these data, or "
-            "raise the accepted share")
+            f"accepted share of {share:.0%}. {named}{more} Correct or remove these data, or "
+            "raise --max-bad-share.")

@@ -127,8 +127,8 @@ def test_absent_optional_columns_mean_relions_defaults(tmp_path):
     ({"size": None}, "rlnTomoSizeX, rlnTomoSizeY, rlnTomoSizeZ missing"),
     ({"size": (400, 0, 200)}, r"size \[400, 0, 200\] px"),
     ({"size": (400, -999, 200)}, r"size \[400, -999, 200\] px"),
-    ({"rlnTomoHand": [0.0]}, "rlnTomoHand 0; expected a positive pixel"),
-    ({"rlnTomoTiltSeriesPixelSize": [0.0]}, "pixel 0 Å"),
+    ({"rlnTomoHand": [0.0]}, "rlnTomoHand is 0, expected 1 or -1"),
+    ({"rlnTomoTiltSeriesPixelSize": [0.0]}, "rlnTomoTiltSeriesPixelSize is 0 Å"),
     ({"rlnVoltage": ["nan"]}, "rlnVoltage is nan")])
 def test_wrong_global_values_are_refused(tmp_path, change, message):
     with pytest.raises(InputError, match=message):
