@@ -71,8 +71,10 @@ def _with_shapes(file: Path, shapes: Sequence[tuple[int, ...]]) -> bytes:
         wisdom = FftPlans(known).prepare(shapes).wisdom()
     except ValueError:
         wisdom = FftPlans().prepare(shapes).wisdom()
-    if wisdom != known:
-        _replace(file, wisdom)
+    # FFTW writes the same plans in any order: only a new plan is a reason to write
+    if known is not None and set(known.splitlines()) == set(wisdom.splitlines()):
+        return known
+    _replace(file, wisdom)
     return wisdom
 
 
