@@ -33,7 +33,7 @@ def test_job_folder_keeps_its_plans_when_the_users_are_gone(tmp_path, monkeypatc
 
 def test_damaged_plans_are_measured_anew(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    cache_file().parent.mkdir(parents=True)
+    cache_file().parent.mkdir(parents=True, exist_ok=True)
     cache_file().write_bytes(b"garbage")
     plans = shared_plans(Runtime(), [(24, 24)], None)
     image = np.random.default_rng(2).normal(size=(1, 24, 24)).astype(np.float32)
