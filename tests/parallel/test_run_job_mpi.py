@@ -191,7 +191,7 @@ def test_exception_on_all_ranks_is_told_once(mpirun):
 def test_bad_input_met_by_one_rank_ends_the_run_with_its_code(mpirun):
     run = toy(mpirun, 3, "--fail-in", "input", "--fail-rank", 1, timeout=10)
     assert run.returncode == 3
-    assert "FAILED: rank 1 of 3 on " in run.stderr
+    assert "planted bad input met by all ranks (rank 1 of 3 on " in run.stderr
 
 
 def test_unit_that_hangs_ends_the_run_when_the_limit_is_over(mpirun):
