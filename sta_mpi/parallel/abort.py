@@ -24,7 +24,7 @@ from sta_mpi.errors import (
 if TYPE_CHECKING:
     from sta_mpi.parallel.runtime import Runtime
 
-AGREE_S = 1.0
+AGREE_S = 2.0
 """How long a rank with an error waits for the others to report the same."""
 
 FORWARD_S = 0.3
