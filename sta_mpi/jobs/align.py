@@ -20,7 +20,8 @@ from sta_mpi.formats.relion_sets import OptimisationSet, write_optimisation_set
 from sta_mpi.geometry.rotations import angular_distance_deg
 from sta_mpi.geometry.sampling import healpix_rotations, local_rotations, shift_grid
 from sta_mpi.jobs.align_report import align_sections
-from sta_mpi.jobs.align_rounds import AlignRound, GreyScaleJob, Search, fit_grey_scale
+from sta_mpi.jobs.align_rounds import AlignRound, GreyScaleJob, fit_grey_scale
+from sta_mpi.jobs.align_search import Search
 from sta_mpi.jobs.average import AverageJob
 from sta_mpi.jobs.averaging import Setup, check_any_seen, make_setup, memory_plan
 from sta_mpi.jobs.engine import describe_job, engine_results, open_checkpoints, run_stage
@@ -34,6 +35,12 @@ from sta_mpi.parallel.checkpoint import LoopState
 from sta_mpi.version import __version__
 
 Floats = NDArray[np.float64]
+
+LEAST_SHELLS = 2
+"""Fourier shells that a search needs to tell poses apart."""
+LARGEST_ROTATION_LIST = 10_000_000
+LARGEST_SHIFT_LIST = 1_000_000
+"""Longest lists of one search; finer ones are searched in rounds (--iterations)."""
 
 
 def input_files(parameters: AlignParameters) -> list[Path]:
@@ -104,6 +111,12 @@ def _check(parameters: AlignParameters, setup: Setup) -> None:
         raise UsageError(f"--lowpass-A {parameters.lowpass_A:g} is beyond Nyquist "
                          f"({nyquist_A:.2f} Å at this binning). Use a coarser limit or less "
                          "binning.")
+    span_A = setup.sizes.box_px * setup.sizes.voxel_A
+    if parameters.lowpass_A > span_A / LEAST_SHELLS:
+        raise UsageError(f"--lowpass-A {parameters.lowpass_A:g} leaves fewer than {LEAST_SHELLS} "
+                         f"Fourier shells of a box of {span_A:g} Å. Use at most "
+                         f"{span_A / LEAST_SHELLS:.4g} Å, or a larger box.")
+    _check_search_size(parameters)
     if parameters.highpass_A is not None and parameters.highpass_A <= parameters.lowpass_A:
         raise UsageError(f"--highpass-A {parameters.highpass_A:g} must be coarser than "
                          f"--lowpass-A {parameters.lowpass_A:g}.")
@@ -115,13 +128,26 @@ def _check(parameters: AlignParameters, setup: Setup) -> None:
                          "boxes use --source tilt-series.")
 
 
+def _check_search_size(parameters: AlignParameters) -> None:
+    """UsageError for lists of rotations or shifts that no run would finish, or hold in memory."""
+    n_shifts = 4.2 * (parameters.shift_range_A / parameters.shift_step_A) ** 3
+    n_rotations = 4.2 * (parameters.angle_range_deg / parameters.angle_step_deg) ** 3
+    for n, limit, what in ((n_shifts, LARGEST_SHIFT_LIST, "shift"),
+                           (n_rotations, LARGEST_ROTATION_LIST, "angle")):
+        if n > limit:
+            unit = "A" if what == "shift" else "deg"
+            raise UsageError(f"--{what}-range-{unit} over --{what}-step-{unit} gives about {n:.2g} "
+                             f"candidates, expected at most {limit:,}. Use a smaller range or a "
+                             "coarser step.")
+
+
 def _start(parameters: AlignParameters, setup: Setup, folder: JobFolder, runtime: Any,
            checkpoints: Any) -> LoopPoses:
     references = read_references(parameters.reference, setup.sizes)
     if references is None:
         job = AverageJob(setup, folder.fingerprint + "start")
         maps, _ = run_stage(job, folder, runtime, parameters, checkpoints).outputs
-        references = runtime.bcast(
+        references = runtime.bcast_array(
             None if maps is None else np.stack([maps.halves.half1.data, maps.halves.half2.data]))
     return start_state(setup, references)
 
@@ -155,7 +181,7 @@ def _one_round(i_round: int, state: LoopPoses, parameters: AlignParameters, setu
     state.R_p2t = np.where(aligned[:, None, None], R, before_R)
     state.offset_A = np.where(aligned[:, None], columns["offset_A"], before_offset)
     state.columns = columns
-    state.references = runtime.bcast(
+    state.references = runtime.bcast_array(
         None if maps is None else np.stack([maps.halves.half1.data, maps.halves.half2.data]))
     state.history.append(_round_summary(before_R, before_offset, state, aligned, maps, grey,
                                         runtime))
