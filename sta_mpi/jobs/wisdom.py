@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from sta_mpi.errors import ResourceError
 from sta_mpi.parallel.environment import environment, processor
 from sta_mpi.signal.fft import FftPlans
 
@@ -53,29 +54,50 @@ def _is_writable(folder: Path) -> bool:
 def _make(shapes: Sequence[tuple[int, ...]], folder: Path | None) -> bytes:
     """Wisdom that holds the shapes: the job's own, else the user's, else measured now."""
     copy = None if folder is None else folder / NAME
-    if copy is not None and copy.exists():
-        return _with_shapes(copy, shapes)
+    kept = copy.read_bytes() if copy is not None and copy.exists() else None
+    own = None
+    if kept is not None:
+        own = _completed(kept, shapes)
+        if own == kept:
+            return kept
     cache = cache_file()
     cache.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with _locked(cache.with_suffix(".lock")):
         wisdom = _with_shapes(cache, shapes)
+    # a later stage of the job needs more shapes: the user's plans, unless they were lost or
+    # made anew since the job began
+    if own is not None and kept is not None and not _lines(kept) <= _lines(wisdom):
+        wisdom = own
     if copy is not None:
-        _replace(copy, wisdom)
+        try:
+            _replace(copy, wisdom)
+        except OSError as error:
+            raise ResourceError(f"{copy} cannot be written: {error.strerror}. Free space and "
+                                "start again: the job resumes.") from None
     return wisdom
 
 
 def _with_shapes(file: Path, shapes: Sequence[tuple[int, ...]]) -> bytes:
     """The wisdom in a file, completed by the shapes that it lacks and written back."""
     known = file.read_bytes() if file.exists() else None
+    wisdom = _completed(known, shapes)
+    if wisdom != known:
+        _replace(file, wisdom)
+    return wisdom
+
+
+def _completed(known: bytes | None, shapes: Sequence[tuple[int, ...]]) -> bytes:
+    """Wisdom with plans of all shapes; `known` itself where it has them."""
     try:
         wisdom = FftPlans(known).prepare(shapes).wisdom()
     except ValueError:
         wisdom = FftPlans().prepare(shapes).wisdom()
     # FFTW writes the same plans in any order: only a new plan is a reason to write
-    if known is not None and set(known.splitlines()) == set(wisdom.splitlines()):
-        return known
-    _replace(file, wisdom)
-    return wisdom
+    return known if known is not None and _lines(known) == _lines(wisdom) else wisdom
+
+
+def _lines(wisdom: bytes) -> set[bytes]:
+    return set(wisdom.splitlines())
 
 
 def _replace(file: Path, data: bytes) -> None:

@@ -39,3 +39,24 @@ def test_damaged_plans_are_measured_anew(tmp_path, monkeypatch):
     image = np.random.default_rng(2).normal(size=(1, 24, 24)).astype(np.float32)
     assert np.allclose(plans.irfft2(plans.rfft2(image)), image, atol=1e-5)
     assert cache_file().read_bytes().startswith(b"measure")
+
+
+def test_later_stage_of_a_job_takes_and_leaves_its_plans_with_the_user(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    first, second = tmp_path / "first", tmp_path / "second"
+    for folder in (first, second):
+        folder.mkdir()
+        shared_plans(Runtime(), [(22, 22)], folder)
+        shared_plans(Runtime(), [(22, 22), (18, 18, 18)], folder)
+    kept = cache_file().read_bytes()
+    assert (first / NAME).read_bytes() == (second / NAME).read_bytes() == kept
+
+
+def test_lost_plans_of_the_user_do_not_change_those_of_a_job(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    shared_plans(Runtime(), [(22, 22)], tmp_path)
+    before = set((tmp_path / NAME).read_bytes().splitlines())
+    cache_file().unlink()
+    shared_plans(Runtime(), [(28, 28)], None)
+    shared_plans(Runtime(), [(22, 22), (30, 30)], tmp_path)
+    assert before <= set((tmp_path / NAME).read_bytes().splitlines())
