@@ -4,13 +4,14 @@ import importlib
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
 from sta_mpi.errors import EXIT_OK, ResourceError, StaMpiError, Stopped
 from sta_mpi.jobs.engine import open_checkpoints
-from sta_mpi.jobs.folder import FINISHED, JobFolder, JobOutcome, open_folder
+from sta_mpi.jobs.folder import FINISHED, JobFolder, JobOutcome, open_folder, write_json
 from sta_mpi.jobs.folder_lock import FolderLock
 from sta_mpi.jobs.job_page import write_job_page
 from sta_mpi.jobs.parameters.base import JobParameters, ParallelParameters
@@ -92,6 +93,8 @@ def _finish(folder: JobFolder, parameters: JobParameters, runtime: Any, outcome:
             "results": outcome.results, "outputs": outcome.outputs, "warnings": log.warnings}
         try:
             write_job_page(folder, parameters, outcome, record)
+            if outcome.stages:
+                write_json(folder.path / "timing.json", _timing(outcome))
             folder.write_status("finished", **record)
         except OSError as error:
             raise _cannot_write(folder, error) from None
@@ -100,6 +103,13 @@ def _finish(folder: JobFolder, parameters: JobParameters, runtime: Any, outcome:
     if isinstance(parameters, ParallelParameters):
         open_checkpoints(folder, parameters).clear(runtime)
     return EXIT_OK
+
+
+def _timing(outcome: JobOutcome) -> dict[str, Any]:
+    """Times of ranks and units, for models of the scheduler; the last stage's units on top."""
+    stages = [{"elapsed_s": s.elapsed_s, "ranks": [asdict(t) for t in s.timings],
+               "unit_seconds": list(s.unit_seconds.values())} for s in outcome.stages]
+    return {"unit_seconds": stages[-1]["unit_seconds"], "stages": stages}
 
 
 def _write_running(folder: JobFolder, runtime: Any) -> None:
