@@ -131,7 +131,7 @@ class HalfSums:
         self.z0, self.z1, planes = reduced.slab(name)
         if symmetry.upper() != "C1":
             full = reduced.shared(name)
-            planes = symmetrise_sums(full, symmetry)[self.z0 : self.z1]
+            planes = symmetrise_sums(full, symmetry, slice(self.z0, self.z1))
             runtime.barrier()
             runtime.release_shared(full)
         self.num = planes[..., 0] + 1j * planes[..., 1]

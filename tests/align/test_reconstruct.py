@@ -98,3 +98,11 @@ def test_wiener_division_damps_shells_by_the_fsc_of_both_halves():
     # F = 1/2 of halves is 2/3 of both: gain den / (den + 1/tau^2) must be 2/3; 1/3 gives 1/2
     gain = mean_den / (mean_den + inverse)
     assert gain == pytest.approx([2 / 3, 1 / 2])
+
+
+def test_symmetrised_planes_are_those_of_the_whole():
+    rotations = random_rotations(5, np.random.default_rng(6))
+    sums = insert_views(chiral_phantom(60.0, 4.0), rotations).astype(np.float64)
+    whole = symmetrise_sums(sums, "D2")
+    assert np.array_equal(symmetrise_sums(sums, "D2", slice(7, 19)), whole[7:19])
+    assert np.abs(whole[7:19]).max() > 0

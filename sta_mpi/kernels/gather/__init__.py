@@ -55,7 +55,8 @@ def gather_slices(volume: GatherVolume, slice_axes: NDArray[np.float64], n: int,
 
 
 def gather_box(volume: GatherVolume, R: NDArray[np.float64], n: int, r_max_px: float,
-               out: Complex | None = None, device: str = "cpu") -> Complex:
+               out: Complex | None = None, device: str = "cpu",
+               planes: slice = slice(None)) -> Complex:
     """The transform of a turned volume on a box of n: frequency k is read at R @ k.
 
     Parameters
@@ -63,13 +64,14 @@ def gather_box(volume: GatherVolume, R: NDArray[np.float64], n: int, r_max_px: f
     volume : GatherVolume
     R : (3, 3) float64   box axes to volume axes, acting on xyz columns
     n, r_max_px, out, device : as for `gather_slices`
+    planes : slice       z planes wanted, all by default
 
     Returns
     -------
-    (n, n, n//2+1) complex64
+    (n, n, n//2+1) complex64, or the planes asked for
     """
     axes, kz = box_planes(R, n)
-    return _gather(volume, axes, kz, n, r_max_px, out, device)
+    return _gather(volume, axes[planes], kz[planes], n, r_max_px, out, device)
 
 
 def _gather(volume: GatherVolume, axes: NDArray[np.float64], kz: NDArray[np.float64], n: int,
