@@ -6,8 +6,9 @@ so num = den V + noise of variance den, and the map that minimises the expected 
     V = num / (den + 1 / tau^2),   1 / tau^2 = <den>_shell (1 - F) / F
 
 with F = 2 FSC / (1 + FSC) from the Fourier shell correlation of the half maps, that of all
-data (Wiener with FSC-derived SNR). A half map has no F of its own that is not shared with the other half, so half maps are divided by
-max(den, floor <den>_shell) instead (RELION's rule, floor 0.001): they stay independent.
+data (Wiener with FSC-derived SNR). A half map has no F of its own that is not shared with
+the other half, so half maps are divided by max(den, floor <den>_shell) instead (RELION's
+rule, floor 0.001): they stay independent.
 All functions work on slabs of z planes, so that ranks share the work.
 """
 
