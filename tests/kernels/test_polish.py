@@ -335,7 +335,7 @@ def test_arguments_that_do_not_fit_are_refused(wrong):
         shift = shift[:2]
     elif wrong == "tilts":
         axes = axes[:3]
-    with pytest.raises(ValueError, match="expected|count|reaches"):
+    with pytest.raises(ValueError, match=r"expected|count|reaches"):
         normal_equations(volume, axes, shift, packed, layout, count, 32)
 
 

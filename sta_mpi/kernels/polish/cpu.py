@@ -2,12 +2,12 @@
 
 Three passes over a chunk: cells, fractions and turned data of all samples, in a loop that
 LLVM vectorises; value and gradient from the volume, with cells asked for ahead of time;
-the sums, in 16 lanes of single precision that no optimisation may re-order. Lanes of a
-chunk are added in double precision, in a fixed order. Chunks are the outer loop and tilts
+the sums, in 16 lanes of single precision, which are moved to 16 lanes of double precision
+after each chunk and added in a fixed order at the end. Chunks are the outer loop and tilts
 the inner one, because neighbouring tilts read neighbouring cells.
 
-All scratch is one array and all offsets are constants, so that LLVM needs no run-time
-checks for overlap.
+Scratch of the passes is one array with constant offsets and the sums are another, which
+LLVM can tell apart: without that the sums are not vectorised.
 """
 
 import numpy as np
@@ -27,7 +27,7 @@ add_score = cpu_inline(inline.add_score)
 add_terms = cpu_inline(inline.add_terms)
 
 N_SCORE, N_SUMS = inline.N_SCORE, inline.N_SUMS
-CHUNK, LANES, AHEAD = 256, 16, 12
+CHUNK, LANES, AHEAD = 256, 16, 24
 
 # rows of the scratch array
 KX, KY, X, Y, Z = 0, CHUNK, 2 * CHUNK, 3 * CHUNK, 4 * CHUNK
@@ -35,8 +35,7 @@ FX, FY, FZ = 5 * CHUNK, 6 * CHUNK, 7 * CHUNK
 DR, DI, W = 8 * CHUNK, 9 * CHUNK, 10 * CHUNK
 VR, VI, GXR, GXI = 11 * CHUNK, 12 * CHUNK, 13 * CHUNK, 14 * CHUNK
 GYR, GYI, GZR, GZI = 15 * CHUNK, 16 * CHUNK, 17 * CHUNK, 18 * CHUNK
-SUMS = 19 * CHUNK
-SCRATCH = SUMS + N_SUMS * LANES
+SCRATCH = 19 * CHUNK
 
 
 @cpu_inline
@@ -45,6 +44,12 @@ def _place(s, cells, axes, tx, ty, dre, dim, w, kx, ky, row, plane, reach):
     ux, uy, uz = np.float32(axes[0, 0]), np.float32(axes[0, 1]), np.float32(axes[0, 2])
     vx, vy, vz = np.float32(axes[1, 0]), np.float32(axes[1, 1]), np.float32(axes[1, 2])
     used = len(kx)
+    for i in range(used):
+        s[DR + i] = widen(dre[i])
+    for i in range(used):
+        s[DI + i] = widen(dim[i])
+    for i in range(used):
+        s[W + i] = widen(w[i])
     for i in range(used):
         fx, fy = np.float32(kx[i]), np.float32(ky[i])
         sign, x, y, z = point(fx, fy, ux, uy, uz, vx, vy, vz)
@@ -56,10 +61,9 @@ def _place(s, cells, axes, tx, ty, dre, dim, w, kx, ky, row, plane, reach):
         s[X + i], s[Y + i], s[Z + i] = x, y, z
         cycles = fx * tx + fy * ty
         c, e = cosine(cycles), sine(cycles)
-        re, im = widen(dre[i]), widen(dim[i])
+        re, im = s[DR + i], s[DI + i]
         s[DR + i] = re * c - im * e
         s[DI + i] = sign * (re * e + im * c)
-        s[W + i] = widen(w[i])
     for i in range(used, -(-used // LANES) * LANES):
         cells[i] = cells[0]
         for a in range(KX, VR, CHUNK):
@@ -67,15 +71,20 @@ def _place(s, cells, axes, tx, ty, dre, dim, w, kx, ky, row, plane, reach):
 
 
 @cpu_inline
-def _reduce(s, n_sums, out):
-    """Add the lanes of each sum to out (n_sums,), pairs first."""
-    for j in range(n_sums):
-        a = SUMS + j * LANES
-        total = 0.0
-        for i in range(LANES // 4):
-            total += ((np.float64(s[a + i]) + np.float64(s[a + i + 8]))
-                      + (np.float64(s[a + i + 4]) + np.float64(s[a + i + 12])))
-        out[j] += total
+def _flush(sums, total):
+    """Move the lanes of a chunk (k,) float32 to those of a tilt (k,) float64."""
+    for i in range(len(total)):
+        total[i] += np.float64(sums[i])
+        sums[i] = np.float32(0.0)
+
+
+@cpu_inline
+def _reduce(total, out):
+    """Add lanes (m, n_sums * LANES) to out (m, n_sums), always in the same order."""
+    for f in range(out.shape[0]):
+        for j in range(out.shape[1]):
+            for i in range(LANES):
+                out[f, j] += total[f, j * LANES + i]
 
 
 @cpu_kernel
@@ -83,6 +92,8 @@ def normal_equations(volume, row, plane, reach, axes, cycles, dre, dim, w, kx, k
     """Add the sums of `reference.normal_equations` to out (m, 25), shift factors apart."""
     s = np.zeros(SCRATCH, np.float32)
     cells = np.zeros(CHUNK + AHEAD, np.int64)
+    sums = np.zeros(N_SUMS * LANES, np.float32)
+    total = np.zeros((len(axes), N_SUMS * LANES))
     for start in range(0, count.max(), CHUNK):
         for f in range(len(axes)):
             stop = min(start + CHUNK, count[f])
@@ -101,16 +112,15 @@ def normal_equations(volume, row, plane, reach, axes, cycles, dre, dim, w, kx, k
                  s[GYR + i], s[GYI + i], s[GZR + i], s[GZI + i]) = gather_gradient(
                     volume, o, o + row, o + plane, o + plane + row,
                     s[FX + i], s[FY + i], s[FZ + i])
-            for i in range(SUMS, SCRATCH):
-                s[i] = np.float32(0.0)
             for b in range(n_blocks):
                 for lane in range(LANES):
                     i = b * LANES + lane
-                    add_terms(s, SUMS + lane, LANES, s[KX + i], s[KY + i], s[X + i],
+                    add_terms(sums, lane, LANES, s[KX + i], s[KY + i], s[X + i],
                               s[Y + i], s[Z + i], s[DR + i], s[DI + i], s[W + i], s[VR + i],
                               s[VI + i], s[GXR + i], s[GXI + i], s[GYR + i], s[GYI + i],
                               s[GZR + i], s[GZI + i])
-            _reduce(s, N_SUMS, out[f])
+            _flush(sums, total[f])
+    _reduce(total, out)
 
 
 @cpu_kernel
@@ -118,6 +128,8 @@ def score(volume, row, plane, reach, axes, cycles, dre, dim, w, kx, ky, count, o
     """Add cross and power to out (m, 2)."""
     s = np.zeros(SCRATCH, np.float32)
     cells = np.zeros(CHUNK + AHEAD, np.int64)
+    sums = np.zeros(N_SCORE * LANES, np.float32)
+    total = np.zeros((len(axes), N_SCORE * LANES))
     for start in range(0, count.max(), CHUNK):
         for f in range(len(axes)):
             stop = min(start + CHUNK, count[f])
@@ -135,11 +147,10 @@ def score(volume, row, plane, reach, axes, cycles, dre, dim, w, kx, ky, count, o
                 s[VR + i], s[VI + i] = gather_pairs(
                     volume, o, o + row, o + plane, o + plane + row,
                     s[FX + i], w00, w01, w10, w11)
-            for i in range(SUMS, SUMS + N_SCORE * LANES):
-                s[i] = np.float32(0.0)
             for b in range(n_blocks):
                 for lane in range(LANES):
                     i = b * LANES + lane
-                    add_score(s, SUMS + lane, LANES, s[DR + i], s[DI + i], s[W + i],
+                    add_score(sums, lane, LANES, s[DR + i], s[DI + i], s[W + i],
                               s[VR + i], s[VI + i])
-            _reduce(s, N_SCORE, out[f])
+            _flush(sums, total[f])
+    _reduce(total, out)

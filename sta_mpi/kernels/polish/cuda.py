@@ -79,7 +79,6 @@ def _normal_equations(volume, row, plane, reach, axes, cycles, dre, dim, w, kx, 
     ux, uy, uz = np.float32(a[0, 0]), np.float32(a[0, 1]), np.float32(a[0, 2])
     vx, vy, vz = np.float32(a[1, 0]), np.float32(a[1, 1]), np.float32(a[1, 2])
     tx, ty = np.float32(cycles[f, 0]), np.float32(cycles[f, 1])
-    done = 0
     for i in range(thread, count[f], THREADS):
         px, py = np.float32(kx[i]), np.float32(ky[i])
         sign, x, y, z = point(px, py, ux, uy, uz, vx, vy, vz)
@@ -92,8 +91,7 @@ def _normal_equations(volume, row, plane, reach, axes, cycles, dre, dim, w, kx, 
         dr, di = _turn(dre[f, i], dim[f, i], sign, px * tx + py * ty)
         add_terms(sums, 0, 1, sign * px, sign * py, x, y, z, dr, di, w[f, i],
                   vr, vi, gxr, gxi, gyr, gyi, gzr, gzi)
-        done += 1
-        if done % FLUSH == 0:
+        if (i // THREADS) % FLUSH == FLUSH - 1:
             for j in range(N_SUMS):
                 total[j] += sums[j]
                 sums[j] = np.float32(0.0)

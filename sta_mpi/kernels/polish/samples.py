@@ -134,9 +134,10 @@ def pack_samples(data_rft: NDArray[np.complex64], weight_rft: NDArray[np.float32
         raise ValueError(f"dtype is {dtype}, expected float32 or float16")
     data_scale = _half_scale(np.maximum(np.abs(parts[0]), np.abs(parts[1])))
     weight_scale = _half_scale(np.abs(weight))
-    stored = [(x / s[:, None]).astype(np.float16) for x, s in (
-        (parts[0], data_scale), (parts[1], data_scale), (weight, weight_scale))]
-    return PackedSamples(*stored, data_scale, weight_scale)
+    per_data, per_weight = 1.0 / data_scale[:, None], 1.0 / weight_scale[:, None]
+    return PackedSamples(
+        (parts[0] * per_data).astype(np.float16), (parts[1] * per_data).astype(np.float16),
+        (weight * per_weight).astype(np.float16), data_scale, weight_scale)
 
 
 def _half_scale(size: NDArray[np.float32]) -> Floats:
