@@ -232,8 +232,8 @@ def _other_tables(particles: Particles) -> list[StarTable]:
 
 def _check_finite(particles: Particles, path: str | os.PathLike[str]) -> None:
     for what in ("xyz_A", "offset_A", "R_p2t", "R_box2t"):
-        values = getattr(particles, what).reshape(len(particles), -1)
-        bad = np.flatnonzero(~np.isfinite(values).all(axis=1))
+        values = getattr(particles, what)
+        bad = np.flatnonzero(~np.isfinite(values).all(axis=tuple(range(1, values.ndim))))
         if len(bad):
             raise InputError(f"{os.fspath(path)}: particle {particles.names[bad[0]]}: {what} holds "
                              f"NaN or Inf ({len(bad)} such particles). Remove them before writing.")
