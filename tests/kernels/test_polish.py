@@ -17,6 +17,7 @@ from scipy.spatial.transform import Rotation
 from sta_mpi.kernels.gather import gather_slices, pack_volume, prepare_gather
 from sta_mpi.kernels.polish import (
     PackedSamples,
+    PoseProblem,
     make_layout,
     normal_equations,
     pack_samples,
@@ -288,6 +289,33 @@ def gauss_newton_step(case, R_p2t, shift_xyz, n=48):
     H = np.einsum("fai,fab,fbj->ij", J, sums.matrices(), J)
     step = np.linalg.solve(H, np.einsum("fai,fa->i", J, slope))
     return R_p2t @ Rotation.from_rotvec(step[:3]).as_matrix(), shift_xyz + step[3:]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float16])
+def test_sums_of_a_pose_follow_from_those_of_its_tilts(dtype):
+    padded, layout, packed, _, count = noise_case(*PARITY[4])
+    if dtype == np.float16:
+        shape = (4, 32, 17)
+        packed = pack_samples(complex_noise(np.random.default_rng(2), shape) * np.float32(1e-4),
+                              np.full(shape, 1e6, np.float32), layout, dtype)
+    volume, n = pack_volume(padded, 32), 32
+    rotation, R = (Rotation.random(k, rng=k).as_matrix() for k in (4, 1))
+    R, shift = R[0], np.array([0.4, -1.3, 2.2])
+    tilts = normal_equations(volume, (rotation @ R)[:, :2], (rotation @ shift)[:, :2], packed,
+                             layout, count, n)
+    J = np.zeros((4, 5, 6))
+    J[:, :3, :3], J[:, 3:, 3:] = np.eye(3), rotation[:, :2]
+    problem = PoseProblem(volume, packed, layout, rotation, n)
+    found = problem.sums(R, shift, count)
+    close = {"rtol": 1e-4, "atol": 1e-6 * np.abs(tilts.H).max()}  # float32 phases differ
+    np.testing.assert_allclose(found.cross, tilts.cross.sum(), rtol=1e-4)
+    np.testing.assert_allclose(found.power, tilts.power.sum(), rtol=1e-6)
+    np.testing.assert_allclose(found.gd, np.einsum("fai,fa->i", J, tilts.gd), **close)
+    np.testing.assert_allclose(found.gw, [*tilts.gw.sum(axis=0), 0, 0, 0], **close)
+    np.testing.assert_allclose(
+        found.H, np.einsum("fai,fab,fbj->ij", J, tilts.matrices(), J), **close)
+    np.testing.assert_allclose(problem.score(R, shift, count), (found.cross, found.power),
+                               rtol=1e-4)
 
 
 @pytest.mark.parametrize("axis", range(3))

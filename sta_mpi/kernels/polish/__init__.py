@@ -11,20 +11,24 @@ R_p2t into R_p2t exp([w]x) and so q into q + q x w, and the shift (tx, ty) [px]:
 
     dV/dw = grad V x q        dV/dt = -2 pi i k / n V
 
-Sums run over the independent half plane once; the mates would double them. Sums over tilts
-and the chain rule to the six parameters of a particle are left to the caller.
+Sums run over the independent half plane once; the mates would double them. `PoseProblem` adds
+the tilts of a particle, as functions of its six pose parameters.
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sta_mpi.kernels.gather import GatherVolume
-from sta_mpi.kernels.options import check_device
 from sta_mpi.kernels.planes import slice_planes
-from sta_mpi.kernels.polish import cpu, inline
+from sta_mpi.kernels.polish import inline
+from sta_mpi.kernels.polish.pose import (
+    PoseProblem,
+    PoseSums,
+    check_samples,
+    kernels_and_parts,
+)
 from sta_mpi.kernels.polish.samples import (
     PackedSamples,
     SampleLayout,
@@ -35,6 +39,8 @@ from sta_mpi.kernels.polish.samples import (
 __all__ = [
     "NormalEquations",
     "PackedSamples",
+    "PoseProblem",
+    "PoseSums",
     "SampleLayout",
     "make_layout",
     "normal_equations",
@@ -122,29 +128,17 @@ def _run(name: str, n_sums: int, volume: GatherVolume, axes: Floats, shift_px: F
          device: str) -> Floats:
     slice_planes(axes)  # for its checks
     m, count = len(axes), np.asarray(count, np.int64)
-    if packed.w.shape != (m, layout.n_samples) or np.shape(shift_px) != (m, 2):
-        raise ValueError(
-            f"{m} tilts with samples {packed.w.shape} and shifts {np.shape(shift_px)}, "
-            f"expected ({m}, {layout.n_samples}) and ({m}, 2)")
+    check_samples(volume, packed, layout, m)
+    if np.shape(shift_px) != (m, 2):
+        raise ValueError(f"shifts {np.shape(shift_px)}, expected ({m}, 2)")
     if count.shape != (m,) or (count < 0).any() or (count > layout.n_samples).any():
         raise ValueError(f"count must be ({m},) integers from 0 to {layout.n_samples}")
-    if layout.r_max_px > volume.r_max_px:
-        raise ValueError(f"the layout reaches {layout.r_max_px:g}, but the volume was packed up "
-                         f"to {volume.r_max_px:g} (index units)")
     out = np.zeros((m, n_sums))
-    if not count.any():
-        return out
-    kernels: Any = cpu
-    parts = [packed.dre, packed.dim, packed.w]
-    if check_device(device):
-        from sta_mpi.kernels.polish import cuda
-
-        kernels = cuda
-        parts = [x.astype(np.float32, copy=False) for x in parts]
-    elif packed.w.dtype == np.float16:
-        parts = [x.view(np.uint16) for x in parts]
-    getattr(kernels, name)(
-        volume.floats, volume.row, volume.plane, volume.reach,
-        np.ascontiguousarray(axes, np.float64) * volume.scale,
-        np.ascontiguousarray(shift_px, np.float64) / n, *parts, layout.kx, layout.ky, count, out)
+    kernels, parts = kernels_and_parts(packed, device)
+    if count.any():
+        getattr(kernels, name)(
+            volume.floats, volume.row, volume.plane, volume.reach,
+            np.ascontiguousarray(axes, np.float64) * volume.scale,
+            np.ascontiguousarray(shift_px, np.float64) / n, *parts, layout.kx, layout.ky,
+            count, out)
     return out

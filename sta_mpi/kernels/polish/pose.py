@@ -1,0 +1,151 @@
+"""Score, gradient and information of the pose of one particle: sums over its tilts.
+
+A pose is R_p2t and a shift of the particle in tomogram axes. Tilt f, with R_f the rotation
+from tomogram to image axes, sees the axes R_f R_p2t and the image shift J_f t, J_f being
+the first two rows of R_f. The six parameters are a rotation vector about the particle's own
+axes [rad], R_p2t -> R_p2t exp([w]x), and the shift t [px].
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sta_mpi.kernels.gather import GatherVolume
+from sta_mpi.kernels.options import check_device, cpu_kernel
+from sta_mpi.kernels.polish import cpu, inline
+from sta_mpi.kernels.polish.samples import PackedSamples, SampleLayout
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class PoseSums:
+    """Sums over the tilts; parameters are w1, w2, w3 [rad], x, y, z [px, tomogram axes].
+
+    Parameters
+    ----------
+    cross, power : float
+    gd : (6,)     gradient of cross
+    gw : (6,)     half the gradient of power (0 for shifts)
+    H : (6, 6)    Re sum w conj(dV_i) dV_j
+    """
+
+    cross: float
+    power: float
+    gd: Floats
+    gw: Floats
+    H: Floats
+
+
+class PoseProblem:
+    """The samples of one particle and a reference: a function of the pose.
+
+    Parameters
+    ----------
+    volume, packed, layout, n, device : as for `normal_equations`
+    rotation : (m, 3, 3) float64      tomogram axes to image axes of every tilt
+    """
+
+    def __init__(self, volume: GatherVolume, packed: PackedSamples, layout: SampleLayout,
+                 rotation: Floats, n: int, device: str = "cpu") -> None:
+        self.rotation = np.ascontiguousarray(rotation, np.float64)
+        self.layout, self.n = layout, n
+        self.n_tilts = len(self.rotation)
+        check_samples(volume, packed, layout, self.n_tilts)
+        if self.rotation.shape != (self.n_tilts, 3, 3):
+            raise ValueError(f"rotation has shape {self.rotation.shape}, expected (m, 3, 3)")
+        self._scales = packed.data_scale, packed.weight_scale
+        kernels, parts = kernels_and_parts(packed, device)
+        self._kernel, self._score = kernels.normal_equations, kernels.score
+        self._volume = volume.floats, volume.row, volume.plane, volume.reach
+        self._scale = volume.scale
+        self._samples = *parts, layout.kx, layout.ky
+
+    def sums(self, R_p2t: Floats, shift_xyz_px: Floats, count: NDArray[np.int64]) -> PoseSums:
+        """Sums of a pose over the first `count` (m,) samples of each tilt."""
+        out = np.zeros((self.n_tilts, inline.N_SUMS))
+        if count.any():
+            axes, cycles = _tilt_poses(self.rotation, R_p2t, shift_xyz_px, self._scale, self.n)
+            self._kernel(*self._volume, axes, cycles, *self._samples, count, out)
+        return PoseSums(*_combine(out, *self._scales, self.rotation, 2 * np.pi / self.n))
+
+    def score(self, R_p2t: Floats, shift_xyz_px: Floats,
+              count: NDArray[np.int64]) -> tuple[float, float]:
+        """(cross, power) of a pose alone, at about half the cost."""
+        out = np.zeros((self.n_tilts, inline.N_SCORE))
+        if count.any():
+            axes, cycles = _tilt_poses(self.rotation, R_p2t, shift_xyz_px, self._scale, self.n)
+            self._score(*self._volume, axes, cycles, *self._samples, count, out)
+        return float(out[:, 0] @ self._scales[0]), float(out[:, 1] @ self._scales[1])
+
+
+def check_samples(volume: GatherVolume, packed: PackedSamples, layout: SampleLayout,
+                  m: int) -> None:
+    """ValueError where samples, layout, volume and the number of tilts do not fit."""
+    if packed.w.shape != (m, layout.n_samples):
+        raise ValueError(
+            f"{m} tilts with samples {packed.w.shape}, expected ({m}, {layout.n_samples})")
+    if layout.r_max_px > volume.r_max_px:
+        raise ValueError(f"the layout reaches {layout.r_max_px:g}, but the volume was packed up "
+                         f"to {volume.r_max_px:g} (index units)")
+
+
+def kernels_and_parts(packed: PackedSamples, device: str) -> tuple[Any, list[NDArray[Any]]]:
+    """The kernels of a device and the samples as these take them."""
+    parts = [packed.dre, packed.dim, packed.w]
+    if check_device(device):
+        from sta_mpi.kernels.polish import cuda
+
+        return cuda, [x.astype(np.float32, copy=False) for x in parts]
+    if packed.w.dtype == np.float16:
+        return cpu, [x.view(np.uint16) for x in parts]
+    return cpu, parts
+
+
+@cpu_kernel
+def _tilt_poses(rotation, R, shift, scale, n):
+    """(axes (m, 2, 3) in padded units, cycles (m, 2) per index) of every tilt."""
+    m = len(rotation)
+    axes, cycles = np.zeros((m, 2, 3)), np.zeros((m, 2))
+    for f in range(m):
+        for i in range(2):
+            for k in range(3):
+                cycles[f, i] += rotation[f, i, k] * shift[k] / n
+                for j in range(3):
+                    axes[f, i, j] += rotation[f, i, k] * R[k, j] * scale
+    return axes, cycles
+
+
+@cpu_kernel
+def _combine(sums, data_scale, weight_scale, rotation, per_px):
+    """Chain rule from the sums of tilts (m, 25) to the six parameters of the particle."""
+    cross, power = 0.0, 0.0
+    gd, gw, H = np.zeros(6), np.zeros(6), np.zeros((6, 6))
+    chain = np.zeros((5, 6))
+    for j in range(3):
+        chain[j, j] = 1.0
+    for f in range(len(sums)):
+        d, w = data_scale[f], weight_scale[f]
+        cross += d * sums[f, 0]
+        power += w * sums[f, 1]
+        for i in range(2):
+            for j in range(3):
+                chain[3 + i, 3 + j] = per_px * rotation[f, i, j]
+        for j in range(6):
+            for a in range(5):
+                gd[j] += d * sums[f, 2 + a] * chain[a, j]
+        for j in range(3):
+            gw[j] += w * sums[f, 7 + j]
+        at = 10
+        for a in range(5):
+            for b in range(a, 5):
+                value = w * sums[f, at]
+                at += 1
+                for i in range(6):
+                    for j in range(6):
+                        H[i, j] += value * chain[a, i] * chain[b, j]
+                        if a != b:
+                            H[i, j] += value * chain[b, i] * chain[a, j]
+    return cross, power, gd, gw, H
