@@ -27,6 +27,7 @@ def test_exception_in_a_unit_ends_mpirun_and_tells_rank_host_unit_and_traceback(
     assert not list(out.glob("*.mrc"))
 
 
+@pytest.mark.slow
 def test_failed_job_goes_on_from_where_it_was(command, bits, truth_bits, average_words, tmp_path):
     words = [*average_words, "--checkpoint-minutes", "0.005", "-o", tmp_path / "out"]
     failed = command(3, *words, timeout=START_S + END_S, plant={
