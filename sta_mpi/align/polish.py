@@ -61,7 +61,8 @@ class PolishSettings:
     prior_angle_deg, prior_shift_px    standard deviation of each component of rotation vector
                                        and shift from the prior's centre; None: flat
     max_angle_deg, max_shift_px        strict limits from the same centre; None: no limit
-    tolerance : float                  a last step shorter than this ends [standard deviations]
+    tolerance : float                  a step shorter than this [standard deviations], or that
+                                       changes log L by less than its square, is the last one
     max_steps : int                    most steps in each band
     """
 
@@ -87,7 +88,7 @@ class PolishResult:
     cross, power, grey_scale : float
     information : (6, 6) float64    of the data alone, 3 rotations [rad^-2], 3 shifts [px^-2]
     n_evaluations : int             passes over (part of) the samples
-    is_converged : bool             the last band ended with a short step
+    is_converged : bool             the last band ended with a short step or a small gain
     has_hit_limit : bool            the pose lies on a limit
     """
 
@@ -253,7 +254,8 @@ class _Search:
             else:
                 return state, length < tolerance
             state, damping = trial, (damping / 8.0 if damping > 0.1 else 0.0)
-            if length < tolerance:
+            # on kinks of the interpolant steps of 0.1 standard deviations may go on, to and fro
+            if length < tolerance or abs(loss) < tolerance**2:
                 return state, True
         return state, False
 
