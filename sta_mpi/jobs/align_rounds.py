@@ -159,5 +159,5 @@ class AlignRound:
         """Maps on rank 0, poses and scores on all ranks."""
         p = self.search.parameters
         maps = reconstruct(reduced, runtime, self.setup.sizes, p.symmetry, p.mask_diameter_A,
-                           p.seed)
+                           p.seed, self.setup.source.gain)
         return maps, {name: reduced.rows(name) for name in self.row_specs()}

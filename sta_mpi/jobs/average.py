@@ -23,7 +23,7 @@ from sta_mpi.jobs.engine import (
     run_stage,
 )
 from sta_mpi.jobs.folder import JobFolder, JobOutcome
-from sta_mpi.jobs.inputs import assign_halves, find_set, load_set
+from sta_mpi.jobs.inputs import assign_halves, load_set, set_files
 from sta_mpi.jobs.map_report import map_results, map_sections
 from sta_mpi.jobs.parameters.average import AverageParameters, ReconstructionParameters
 from sta_mpi.jobs.reconstruction import Maps, half_sum_specs, reconstruct, write_maps
@@ -32,8 +32,7 @@ from sta_mpi.parallel.job import Partial, SumSpec, Unit
 
 def input_files(parameters: AverageParameters) -> list[Path]:
     """Files whose content the fingerprint covers."""
-    paths = find_set(parameters)
-    return [p for p in (paths.particles, paths.tomograms, paths.trajectories) if p is not None]
+    return set_files(parameters)
 
 
 @dataclass
@@ -88,7 +87,7 @@ class AverageJob:
         """Maps on rank 0, and the number of slices of every particle."""
         p = self.setup.parameters
         maps = reconstruct(reduced, runtime, self.setup.sizes, p.symmetry, p.mask_diameter_A,
-                           p.seed)
+                           p.seed, self.setup.source.gain)
         return maps, reduced.rows("n_slices")
 
 

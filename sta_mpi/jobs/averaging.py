@@ -16,13 +16,10 @@ from sta_mpi.geometry.symmetry import symmetry_matrices
 from sta_mpi.jobs.inputs import InputSet
 from sta_mpi.jobs.parameters.average import ReconstructionParameters
 from sta_mpi.jobs.reconstruction import MapSizes, padded_grid_px
-from sta_mpi.jobs.sources import (
-    BoxSource,
-    ObservationOptions,
-    Source,
-    StackSource,
-    TiltSeriesSource,
-)
+from sta_mpi.jobs.source_boxes import BoxSource
+from sta_mpi.jobs.source_stacks import StackSource
+from sta_mpi.jobs.source_tilts import TiltSeriesSource
+from sta_mpi.jobs.sources import ObservationOptions, Source
 from sta_mpi.jobs.wisdom import shared_plans
 from sta_mpi.parallel.job import Unit, chunk_rows
 from sta_mpi.parallel.memory import MemoryPlan, available_GiB

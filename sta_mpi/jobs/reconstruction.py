@@ -4,6 +4,7 @@ Every rank holds a slab of the sums; division and inversion are done on slabs. T
 maps (unpadded float32) go to rank 0, which takes the FSC and writes.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -93,9 +94,13 @@ class Maps:
 
 
 def reconstruct(reduced: Any, runtime: Any, sizes: MapSizes, symmetry: str,
-                mask_diameter_A: float | None, seed: int) -> Maps | None:
-    """Turn the sums `half1` and `half2` into maps; collective, maps on rank 0 alone."""
-    sums = [HalfSums(reduced, f"half{h}", sizes, symmetry, runtime) for h in (1, 2)]
+                mask_diameter_A: float | None, seed: int,
+                gain: Callable[[int], float]) -> Maps | None:
+    """Turn the sums `half1` and `half2` into maps; collective, maps on rank 0 alone.
+
+    `gain(half)` is what the half-set's images were multiplied by; it is undone here.
+    """
+    sums = [HalfSums(reduced, h, sizes, symmetry, runtime, gain(h)) for h in (1, 2)]
     both = sums[0].add(sums[1])
     fft = DistributedFft(runtime, sizes.grid_px)
     half1, half2 = (_invert(s.divide(None), sizes, fft, runtime) for s in sums)
@@ -126,16 +131,18 @@ def fsc_mask(sizes: MapSizes, diameter_A: float | None) -> NDArray[np.float32]:
 class HalfSums:
     """This rank's planes of one half's symmetrised sums."""
 
-    def __init__(self, reduced: Any, name: str, sizes: MapSizes, symmetry: str,
-                 runtime: Any) -> None:
+    def __init__(self, reduced: Any, half: int, sizes: MapSizes, symmetry: str,
+                 runtime: Any, gain: float) -> None:
+        name = f"half{half}"
         self.z0, self.z1, planes = reduced.slab(name)
         if symmetry.upper() != "C1":
             full = reduced.shared(name)
             planes = symmetrise_sums(full, symmetry, slice(self.z0, self.z1))
             runtime.barrier()
             runtime.release_shared(full)
-        self.num = planes[..., 0] + 1j * planes[..., 1]
-        self.den = planes[..., 2]
+        # data were X / sigma^2 with both on the scale of gain: undo it in each
+        self.num = (planes[..., 0] + 1j * planes[..., 1]) * gain
+        self.den = planes[..., 2] * gain**2
         self._set(sizes, runtime)
 
     def _set(self, sizes: MapSizes, runtime: Any) -> None:

@@ -144,3 +144,20 @@ def test_average_of_boxes_with_the_turn_of_the_box_left_out_is_wrong(project, tm
     curve = fsc(read_mrc(tmp_path / "wrong/merged.mrc").data * mask,
                 read_mrc(project / "sim/truth.mrc").data * mask)
     assert curve[3:10].mean() < 0.5
+
+
+def test_grey_scale_of_stacks_does_not_change_the_map(project, tmp_path):
+    """Stacks times 1000 give the map times 1000, to the rounding of float32 sums."""
+    tomograms = read_tomograms(project / "sim/tomograms.star")
+    stacks = read_particles(project / "stacks.star", tomograms)
+    names = []
+    for row, name in enumerate(stacks.image_names):
+        names.append(str(tmp_path / f"{row}_stack2d.mrcs"))
+        write_mrc(names[-1], open_stack(name)[:] * np.float32(1000), PIXEL_A)
+    scaled = replace(stacks, image_names=np.array(names, object), columns=dict(stacks.columns))
+    write_particles(tmp_path / "scaled.star", scaled, tomograms)
+    run("average", "--particles", tmp_path / "scaled.star", "--tomograms",
+        project / "sim/tomograms.star", "--quiet", "--noise", "flat", "-o", tmp_path / "scaled")
+    ours = read_mrc(tmp_path / "scaled/half1.mrc").data / 1000
+    plain = read_mrc(project / "from_stacks/half1.mrc").data
+    assert np.abs(ours - plain).max() < 1e-3 * plain.std()

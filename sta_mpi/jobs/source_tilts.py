@@ -1,0 +1,160 @@
+"""Particles cut from tilt images, which are kept once a node."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sta_mpi.align.observe import SeriesObserver
+from sta_mpi.data import TiltSeries
+from sta_mpi.errors import DataError, InputError
+from sta_mpi.jobs.inputs import InputSet
+from sta_mpi.jobs.sources import ObservationOptions, within_dose
+from sta_mpi.jobs.tilt_images import check_image_numbers, finite_pixels, series_images
+from sta_mpi.signal.fft import FftPlans
+from sta_mpi.signal.noise import noise_spectrum
+
+Floats = NDArray[np.float64]
+
+NOISE_TILE_PX = 256
+"""Tiles of the noise spectrum of a tilt image, unless the image is smaller."""
+
+
+@dataclass
+class TiltSeriesSource:
+    """Particles cut from tilt images, which are kept once a node."""
+
+    inputs: InputSet
+    options: ObservationOptions
+    n_slots: int = 1
+    kind: str = "tilt-series"
+    _store: Any = None
+    _plans: Any = None
+    _observers: dict[int, SeriesObserver] = field(default_factory=dict)
+
+    def fft_shapes(self) -> list[tuple[int, ...]]:
+        """Windows and cut patches."""
+        frame = self.options.frame
+        window = frame.cut_px * frame.binning
+        return [(window, window), (frame.cut_px, frame.cut_px)]
+
+    def gain(self, half: int) -> float:
+        """Tilt images are scaled to sd 1 when they are cut."""
+        return 1.0
+
+    def bytes_shared(self) -> int:
+        """Node-shared memory of the tilt images that are held at once."""
+        return 4 * self.n_slots * max(_Slot.size(ts) for ts in self.inputs.used_series)
+
+    def check(self) -> None:
+        """Refuse series whose particles cannot be located on images."""
+        beside = [self.inputs.paths.tomograms, self.inputs.paths.particles]
+        for ts in self.inputs.used_series:
+            if ts.image_size_px is None:
+                raise InputError(
+                    f"tilt series {ts.name}: its images cannot be read (first: "
+                    f"{ts.image_names[0] if ts.image_names else 'none named'}). Check "
+                    "rlnMicrographName and start in the project folder.")
+            if not ts.has_positions:
+                raise InputError(f"tilt series {ts.name}: the shifts of its tilts are unknown. "
+                                 "Give rlnTomoXShiftAngst and rlnTomoYShiftAngst.")
+            self._check_box(ts, ts.image_size_px)
+            check_image_numbers(ts, beside)
+
+    def _check_box(self, ts: TiltSeries, image_size_px: tuple[int, int]) -> None:
+        frame = self.options.frame
+        window = frame.box_px * frame.binning
+        if window > min(image_size_px):
+            raise InputError(
+                f"tilt series {ts.name}: a box of {frame.box_px} px at binning {frame.binning} "
+                f"covers {window} px of the images, which have {image_size_px[0]} x "
+                f"{image_size_px[1]} px. Use a smaller --box-px.")
+
+    def prepare(self, runtime: Any, plans: FftPlans) -> None:
+        """Allocate node-shared slots, once; images are read when first needed."""
+        self._plans = plans
+        self._observers.clear()
+        if self._store is None:
+            largest = max(_Slot.size(ts) for ts in self.inputs.used_series)
+            self._store = runtime.slots(self.n_slots, (largest,), np.float32)
+
+    def observe(self, row: int, offset_A: Floats) -> Any:
+        """Cut particle `row` at its picked position plus offset."""
+        particles = self.inputs.particles
+        i_tomo = int(particles.i_tomo[row])
+        ts = self.inputs.series[i_tomo]
+        xyz_A = particles.xyz_A[row] + offset_A
+        with self._store.load_once(i_tomo, lambda a: self._load(ts, _Slot(ts, a))) as flat:
+            slot = _Slot(ts, flat)
+            observer = self._observer(i_tomo, slot)
+            tilts = within_dose(observer.visible_tilts(xyz_A), ts,
+                                 self.options.max_dose_e_per_A2)
+            if len(tilts) == 0:
+                return None
+            motion_A = None if self.inputs.motion_A is None else self.inputs.motion_A[row]
+            return observer.observe(
+                list(slot.images), xyz_A, tilts, str(particles.names[row]), motion_A)
+
+    def _observer(self, i_tomo: int, slot: "_Slot") -> SeriesObserver:
+        """The observer of a series; only the last one is kept, units come by series."""
+        if i_tomo not in self._observers:
+            self._observers.clear()
+            self._observers[i_tomo] = SeriesObserver(
+                self.inputs.series[i_tomo], slot.mean.astype(float), slot.sd.astype(float),
+                slot.noise.astype(float), self.options.frame, self.options.weighting,
+                self._plans)
+        return self._observers[i_tomo]
+
+    def _load(self, ts: TiltSeries, slot: "_Slot") -> None:
+        beside = [self.inputs.paths.tomograms, self.inputs.paths.particles]
+        for i, image in enumerate(series_images(ts, beside)):
+            if image.shape != slot.images.shape[1:]:
+                raise DataError(
+                    f"tilt series {ts.name}, tilt {i + 1}: image {ts.image_names[i]} has "
+                    f"{image.shape[1]} x {image.shape[0]} px, the first one {ts.image_size_px}. "
+                    "Use images of one size.")
+            slot.images[i] = image
+            values = finite_pixels(slot.images[i])
+            slot.mean[i] = values.mean(dtype=np.float64)
+            slot.sd[i] = values.std(dtype=np.float64)
+            slot.noise[i] = self._noise(slot, i)
+
+    def _noise(self, slot: "_Slot", i: int) -> Floats:
+        n_shells = slot.noise.shape[1]
+        sd = slot.sd[i]
+        if not self.options.measured_noise or not np.isfinite(sd) or sd <= 0:
+            return np.ones(n_shells)
+        image = (slot.images[i] - slot.mean[i]) / sd
+        if finite_pixels(image) is not image:
+            image[~np.isfinite(image)] = 0
+        spectrum = noise_spectrum(image, 2 * (n_shells - 1))
+        return np.maximum(spectrum, 1e-4 * spectrum.max())
+
+
+class _Slot:
+    """One tilt series in a flat float32 array: images, mean, sd and noise spectra."""
+
+    def __init__(self, ts: TiltSeries, flat: NDArray[np.float32]) -> None:
+        n, (width, height), n_shells = ts.n_tilts, _image_size(ts), _n_shells(ts)
+        sizes = np.cumsum([n * height * width, n, n, n * n_shells])
+        images, mean, sd, noise = np.split(flat[: sizes[-1]], sizes[:-1])
+        self.images = images.reshape(n, height, width)
+        self.mean, self.sd = mean, sd
+        self.noise = noise.reshape(n, n_shells)
+
+    @staticmethod
+    def size(ts: TiltSeries) -> int:
+        """Numbers that a series takes."""
+        width, height = _image_size(ts)
+        return ts.n_tilts * (width * height + 2 + _n_shells(ts))
+
+
+def _image_size(ts: TiltSeries) -> tuple[int, int]:
+    assert ts.image_size_px is not None
+    return ts.image_size_px
+
+
+def _n_shells(ts: TiltSeries) -> int:
+    tile = min(NOISE_TILE_PX, *_image_size(ts)) // 2 * 2
+    return tile // 2 + 1
