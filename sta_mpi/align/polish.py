@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from sta_mpi.geometry.rotations import rotation_from_vector, vector_from_rotation
 from sta_mpi.kernels.polish import PoseProblem
+from sta_mpi.kernels.polish.step import fisher_step, log_likelihood, step_length, turned
 
 Floats = NDArray[np.float64]
 
@@ -32,8 +33,6 @@ the next band's optimum."""
 
 _LARGEST_TURN_RAD = 0.25
 _REJECTIONS = 8
-_ROUNDING = 1e-7
-"""Relative rounding of the sums: a loss below it does not make a step worse."""
 
 
 @dataclass(frozen=True)
@@ -185,13 +184,13 @@ class _Restraint:
         """(6,) rotation vector and shift from the centre."""
         return _step_between(self._centre, pose)
 
-    def prior(self, pose: Pose) -> tuple[float, Floats, Floats]:
-        """(log prior, its gradient (6,), its information (6, 6)) of a pose.
+    def prior(self, pose: Pose) -> tuple[float, Floats, Floats] | None:
+        """(log prior, its gradient (6,), its information (6, 6)) of a pose; None: flat.
 
         The gradient of |rotation vector|^2 / 2 by a turn about the own axes is the vector itself.
         """
         if self._is_flat:
-            return 0.0, np.zeros(6), np.zeros((6, 6))
+            return None
         away = self._away(pose)
         slope = self._precision * away
         return -0.5 * float(away @ slope), -slope, np.diag(self._precision)
@@ -216,6 +215,8 @@ class _Restraint:
 
     def holds(self, pose: Pose) -> bool:
         """Whether the pose lies on a limit."""
+        if self._max_rad is None and self._max_px is None:
+            return False
         away = self._away(pose)
         return bool(
             (self._max_rad is not None and np.linalg.norm(away[:3]) > 0.999 * self._max_rad)
@@ -228,7 +229,8 @@ class _Search:
     def __init__(self, problem: PoseProblem, restraint: _Restraint, grey_scale: float | None,
                  count: NDArray[np.int64], largest_move_px: float) -> None:
         self._problem, self._restraint = problem, restraint
-        self._grey_scale, self._count = grey_scale, count
+        self._grey_scale = np.nan if grey_scale is None else float(grey_scale)
+        self._count = count
         self._largest_move_px = largest_move_px
         self.n_evaluations = 0
 
@@ -236,66 +238,49 @@ class _Search:
         """(state, whether it converged) after climbing from a pose."""
         state, damping = self._evaluate(pose), 0.0
         for _ in range(max_steps):
+            whole = np.nan
             for _ in range(_REJECTIONS):
-                step = _solve(state, damping)
-                if step is None:
+                pose, length = self._propose(state, damping)
+                if np.isnan(length):
                     return state, False
-                step *= self._shortening(step)
-                wanted = _moved(state.pose, step)
-                pose = self._restraint.clip(wanted)
-                if pose is not wanted:
-                    step = _step_between(state.pose, pose)
-                length = float(np.sqrt(step @ state.information_all @ step))
+                whole = length if np.isnan(whole) else whole
                 trial = self._evaluate(pose)
-                loss = state.objective - trial.objective
-                if loss <= _ROUNDING * (abs(state.score) + abs(state.cross)):
+                gain = trial.objective - state.objective
+                # on kinks of the interpolant steps of 0.1 standard deviations may go on, to and fro
+                if length < tolerance or abs(gain) < tolerance**2:
+                    # a step that is short because it is damped proves nothing
+                    return (trial if gain >= -tolerance**2 else state,
+                            damping == 0 or whole < _EARLY_TOLERANCE)
+                if gain > 0:
                     break
                 damping = max(8.0 * damping, 0.1)
             else:
-                return state, length < tolerance
+                return state, False
             state, damping = trial, (damping / 8.0 if damping > 0.1 else 0.0)
-            # on kinks of the interpolant steps of 0.1 standard deviations may go on, to and fro
-            if length < tolerance or abs(loss) < tolerance**2:
-                return state, True
         return state, False
 
-    def _shortening(self, step: Floats) -> float:
-        """Factor that keeps a step within half a wave of the band and a quarter radian."""
-        turn, move = float(np.linalg.norm(step[:3])), float(np.linalg.norm(step[3:]))
-        return 1.0 / max(1.0, turn / _LARGEST_TURN_RAD, move / self._largest_move_px)
+    def _propose(self, state: _State, damping: float) -> tuple[Pose, float]:
+        """(pose after a step, length of the step in standard deviations)."""
+        step, length = fisher_step(state.gradient, state.information_all, damping,
+                                   _LARGEST_TURN_RAD, self._largest_move_px)
+        wanted = Pose(turned(state.pose.R_p2t, step), state.pose.shift_xyz_px + step[3:])
+        pose = self._restraint.clip(wanted)
+        if pose is not wanted:
+            length = step_length(_step_between(state.pose, pose), state.information_all)
+        return pose, float(length)
 
     def _evaluate(self, pose: Pose) -> _State:
         self.n_evaluations += 1
         sums = self._problem.sums(pose.R_p2t, pose.shift_xyz_px, self._count)
-        if self._grey_scale is None:
-            s = sums.cross / sums.power if sums.power > 0 else 0.0
-            score, size = s * abs(sums.cross), abs(s)
-            lost = np.outer(sums.gw, sums.gw) / (sums.power if sums.power > 0 else 1.0)
-        else:
-            s, lost = self._grey_scale, np.zeros((6, 6))
-            score, size = 2 * s * sums.cross - s * s * sums.power, s
-        information = 2 * s * s * (sums.H - lost)
-        log_prior, slope, curvature = self._restraint.prior(pose)
-        return _State(pose, score, log_prior, sums.cross, sums.power, s,
-                      2 * size * (sums.gd - s * sums.gw) + slope, information,
-                      information + curvature)
-
-
-def _solve(state: _State, damping: float) -> Floats | None:
-    """The damped step, or None where no parameter matters."""
-    diagonal = np.diagonal(state.information_all)
-    largest = np.array([diagonal[:3].max(), diagonal[3:].max()]).repeat(3)
-    if not (largest > 0).all():
-        return None
-    # a floor of 1e-6 keeps directions without information (an axis of symmetry) in place
-    scale = 1.0 / np.sqrt(np.maximum(diagonal, 1e-6 * largest))
-    matrix = state.information_all * np.outer(scale, scale)
-    matrix[np.diag_indices(6)] += 1e-6 + damping
-    return np.asarray(scale * np.linalg.solve(matrix, scale * state.gradient))
-
-
-def _moved(pose: Pose, step: Floats) -> Pose:
-    return Pose(pose.R_p2t @ rotation_from_vector(step[:3]), pose.shift_xyz_px + step[3:])
+        score, s, gradient, information = log_likelihood(
+            sums.cross, sums.power, sums.gd, sums.gw, sums.H, self._grey_scale)
+        prior = self._restraint.prior(pose)
+        if prior is None:
+            return _State(pose, score, 0.0, sums.cross, sums.power, s, gradient, information,
+                          information)
+        log_prior, slope, curvature = prior
+        return _State(pose, score, log_prior, sums.cross, sums.power, s, gradient + slope,
+                      information, information + curvature)
 
 
 def _step_between(old: Pose, new: Pose) -> Floats:

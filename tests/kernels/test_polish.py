@@ -97,7 +97,22 @@ def test_parity_error_is_not_trivially_zero():
     assert parity_error("cpu", *PARITY[-1]) > 1e-9
 
 
+def pose_difference(device: str) -> float:
+    """Difference of a particle's sums, stored in half precision, from those on the CPU."""
+    padded, layout, _, _, count = noise_case(*PARITY[2])
+    shape = (4, 7, 4)
+    packed = pack_samples(complex_noise(np.random.default_rng(2), shape) * np.float32(1e-4),
+                          np.full(shape, 1e6, np.float32), layout, np.float16)
+    R = Rotation.random(4, rng=4).as_matrix()
+    found, expected = (
+        PoseProblem(pack_volume(padded, 7), packed, layout, R, 7, d).sums(R[0], R[1, 0], count)
+        for d in (device, "cpu"))
+    return max(relative_error(np.atleast_2d(getattr(found, x)), np.atleast_2d(getattr(expected, x)))
+               for x in ("cross", "power", "gd", "gw", "H"))
+
+
 def run_cases(device: str) -> str:
+    assert pose_difference(device) < TOLERANCE
     for case in PARITY:
         found = parity_error(device, *case)
         assert found < TOLERANCE, f"{case} on {device}: {found}"

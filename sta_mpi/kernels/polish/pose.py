@@ -123,29 +123,28 @@ def _combine(sums, data_scale, weight_scale, rotation, per_px):
     """Chain rule from the sums of tilts (m, 25) to the six parameters of the particle."""
     cross, power = 0.0, 0.0
     gd, gw, H = np.zeros(6), np.zeros(6), np.zeros((6, 6))
-    chain = np.zeros((5, 6))
-    for j in range(3):
-        chain[j, j] = 1.0
     for f in range(len(sums)):
         d, w = data_scale[f], weight_scale[f]
         cross += d * sums[f, 0]
         power += w * sums[f, 1]
-        for i in range(2):
+        xx = w * per_px * per_px * sums[f, 22]
+        xy = w * per_px * per_px * sums[f, 23]
+        yy = w * per_px * per_px * sums[f, 24]
+        row = 10
+        for i in range(3):
+            gd[i] += d * sums[f, 2 + i]
+            gw[i] += w * sums[f, 7 + i]
+            for j in range(i, 3):
+                H[i, j] += w * sums[f, row + j - i]
+            tx, ty = w * per_px * sums[f, row + 3 - i], w * per_px * sums[f, row + 4 - i]
+            row += 5 - i
+            ux, uy = rotation[f, 0, i], rotation[f, 1, i]
+            gd[3 + i] += d * per_px * (ux * sums[f, 5] + uy * sums[f, 6])
             for j in range(3):
-                chain[3 + i, 3 + j] = per_px * rotation[f, i, j]
-        for j in range(6):
-            for a in range(5):
-                gd[j] += d * sums[f, 2 + a] * chain[a, j]
-        for j in range(3):
-            gw[j] += w * sums[f, 7 + j]
-        at = 10
-        for a in range(5):
-            for b in range(a, 5):
-                value = w * sums[f, at]
-                at += 1
-                for i in range(6):
-                    for j in range(6):
-                        H[i, j] += value * chain[a, i] * chain[b, j]
-                        if a != b:
-                            H[i, j] += value * chain[b, i] * chain[a, j]
+                vx, vy = rotation[f, 0, j], rotation[f, 1, j]
+                H[i, 3 + j] += tx * vx + ty * vy
+                H[3 + i, 3 + j] += xx * ux * vx + xy * (ux * vy + uy * vx) + yy * uy * vy
+    for i in range(6):
+        for j in range(i):
+            H[i, j] = H[j, i]
     return cross, power, gd, gw, H
