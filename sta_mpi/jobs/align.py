@@ -14,11 +14,17 @@ from numpy.typing import NDArray
 
 from sta_mpi.align.grid_search import Band
 from sta_mpi.errors import UsageError
+from sta_mpi.formats.containers import write_h5
 from sta_mpi.formats.poses_h5 import write_poses
 from sta_mpi.formats.relion_particles import write_particles
 from sta_mpi.formats.relion_sets import OptimisationSet, write_optimisation_set
 from sta_mpi.geometry.rotations import angular_distance_deg
-from sta_mpi.geometry.sampling import healpix_rotations, local_rotations, shift_grid
+from sta_mpi.geometry.sampling import (
+    healpix_rotations,
+    healpix_step_deg,
+    local_rotations,
+    shift_grid,
+)
 from sta_mpi.jobs.align_report import align_sections
 from sta_mpi.jobs.align_rounds import AlignRound, GreyScaleJob, fit_grey_scale
 from sta_mpi.jobs.align_search import Search
@@ -26,7 +32,7 @@ from sta_mpi.jobs.average import AverageJob
 from sta_mpi.jobs.averaging import Setup, check_any_seen, make_setup, memory_plan
 from sta_mpi.jobs.engine import describe_job, engine_results, open_checkpoints, run_stage
 from sta_mpi.jobs.folder import JobFolder, JobOutcome
-from sta_mpi.jobs.inputs import assign_halves, find_set, load_set
+from sta_mpi.jobs.inputs import assign_halves, load_set, set_files
 from sta_mpi.jobs.map_report import map_results
 from sta_mpi.jobs.parameters.align import AlignParameters
 from sta_mpi.jobs.reconstruction import Maps, write_maps
@@ -35,6 +41,9 @@ from sta_mpi.parallel.checkpoint import LoopState
 from sta_mpi.version import __version__
 
 Floats = NDArray[np.float64]
+
+GLOBAL_ORDER = 2
+"""HEALPix order of the global search, 15 degrees."""
 
 LEAST_SHELLS = 2
 """Fourier shells that a search needs to tell poses apart."""
@@ -45,9 +54,7 @@ LARGEST_SHIFT_LIST = 1_000_000
 
 def input_files(parameters: AlignParameters) -> list[Path]:
     """Files whose content the fingerprint covers."""
-    paths = find_set(parameters)
-    files = [p for p in (paths.particles, paths.tomograms, paths.trajectories) if p is not None]
-    files += reference_files(parameters.reference)
+    files = [*set_files(parameters), *reference_files(parameters.reference)]
     return files + ([parameters.reference_mask] if parameters.reference_mask else [])
 
 
@@ -195,12 +202,15 @@ def make_search(i_round: int, state: LoopPoses, parameters: AlignParameters, set
                 mask: NDArray[np.float32] | None) -> Search:
     """Lists of rotations and shifts of a round; ranges and steps shrink round by round."""
     factor = parameters.refine_factor**i_round
-    is_global = parameters.global_order is not None and i_round == 0
-    if is_global:
-        rotations = healpix_rotations(int(parameters.global_order or 0), parameters.symmetry)
+    order = parameters.global_order
+    if order is None and parameters.search == "global":
+        order = GLOBAL_ORDER
+    is_global = order is not None and i_round == 0
+    if order is not None and i_round == 0:
+        rotations, step_deg = healpix_rotations(order, parameters.symmetry), healpix_step_deg(order)
     else:
-        rotations = local_rotations(parameters.angle_range_deg * factor,
-                                    parameters.angle_step_deg * factor)
+        step_deg = parameters.angle_step_deg * factor
+        rotations = local_rotations(parameters.angle_range_deg * factor, step_deg)
     voxel_A, box = setup.sizes.voxel_A, setup.sizes.box_px
     shifts_px = shift_grid(parameters.shift_range_A * factor / voxel_A,
                            parameters.shift_step_A * factor / voxel_A)
@@ -208,7 +218,8 @@ def make_search(i_round: int, state: LoopPoses, parameters: AlignParameters, set
     band = Band(0.0 if parameters.highpass_A is None else span_A / parameters.highpass_A,
                 min(span_A / parameters.lowpass_A, box // 2 - 3))
     return Search(state.R_p2t, state.offset_A, state.references, mask, rotations, is_global,
-                  shifts_px, band, parameters)
+                  shifts_px, parameters.angle_range_deg * factor,
+                  parameters.shift_range_A * factor, step_deg, band, parameters)
 
 
 def _round_summary(before_R: Floats, before_offset: Floats, state: LoopPoses,
@@ -256,11 +267,17 @@ def _finish(parameters: AlignParameters, folder: JobFolder, runtime: Any, setup:
     particles.half = setup.half
     particles.columns["rlnLogLikeliContribution"] = np.nan_to_num(state.columns["loglik"])
     particles.columns["rlnMaxValueProbDistribution"] = np.nan_to_num(state.columns["ncc"])
-    outputs |= {"particles": "particles.star", "poses": "poses.h5",
+    if parameters.search != "grid":
+        particles.columns["staSigmaAngle"] = np.nan_to_num(state.columns["sigma_angle_deg"])
+        particles.columns["staSigmaShiftAngst"] = np.nan_to_num(state.columns["sigma_shift_A"])
+    outputs |= {"particles": "particles.star", "poses": "poses.h5", "scores": "scores.h5",
                 "optimisation_set": "optimisation_set.star"}
     write_particles(folder.file("particles.star"), particles, setup.inputs.tomograms)
     write_poses(folder.file("poses.h5"), particles, attributes={
         "fingerprint": folder.fingerprint, "version": __version__})
+    write_h5(folder.file("scores.h5"), {
+        name: values for name, values in state.columns.items()
+        if name not in ("R_p2t", "offset_A")}, {"what": "scores of align"})
     write_optimisation_set(folder.file("optimisation_set.star"), OptimisationSet(
         particles=folder.path / "particles.star", tomograms=setup.inputs.paths.tomograms,
         reference1=folder.path / "half1.mrc", reference2=folder.path / "half2.mrc"))

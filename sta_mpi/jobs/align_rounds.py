@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from sta_mpi.align.grid_search import score_candidates, shift_phase_matrix
 from sta_mpi.align.reference import Reference
+from sta_mpi.jobs.align_polish import PolishSearcher
 from sta_mpi.jobs.align_search import (
     GridSearcher,
     Search,
@@ -131,6 +132,7 @@ class AlignRound:
         return {"R_p2t": ((n, 9), "float64"), "offset_A": ((n, 3), "float64"),
                 "ncc": ((n,), "float64"), "loglik": ((n,), "float64"),
                 "gain": ((n,), "float64"), "at_edge": ((n,), "int32"),
+                "sigma_angle_deg": ((n,), "float64"), "sigma_shift_A": ((n,), "float64"),
                 "n_slices": ((n,), "int32")}
 
     def fingerprint(self) -> str:
@@ -141,7 +143,9 @@ class AlignRound:
         """Plans, images, references and the unit's sums."""
         plans = make_plans(self.setup, runtime, reference_shapes(self.setup))
         self.setup.source.prepare(runtime, plans)
-        searcher = GridSearcher(self.setup, self.search, self.grey, plans)
+        is_grid = self.search.parameters.search == "grid"
+        make = GridSearcher if is_grid else PolishSearcher
+        searcher = make(self.setup, self.search, self.grey, plans)
         return _Context(searcher, UnitSums(self.setup.sizes))
 
     def work(self, context: _Context, unit: Unit) -> Partial:

@@ -39,6 +39,8 @@ class Search:
     rotations : (K, 3, 3)                 absolute when is_global, else turns of the particle's
                                           own axes away from the current pose
     shifts_px : (S, 3)                    tomogram axes, binned pixels
+    max_angle_deg, max_shift_A : float    how far from the current pose a search may go
+    rotation_step_deg : float             spacing of `rotations`
     """
 
     R_p2t: Floats
@@ -48,6 +50,9 @@ class Search:
     rotations: Floats
     is_global: bool
     shifts_px: Floats
+    max_angle_deg: float
+    max_shift_A: float
+    rotation_step_deg: float
     band: Band
     parameters: AlignParameters
 
@@ -89,7 +94,8 @@ def observe_band(setup: Setup, search: Search, row: int) -> BandSamples | None:
 def unseen(search: Search, row: int) -> dict[str, Any]:
     """What is written for a particle that no tilt sees: its pose as it was."""
     return {"R_p2t": search.R_p2t[row].ravel(), "offset_A": search.offset_A[row],
-            "ncc": np.nan, "loglik": np.nan, "gain": np.nan, "at_edge": 0}
+            "ncc": np.nan, "loglik": np.nan, "gain": np.nan, "at_edge": 0,
+            "sigma_angle_deg": np.nan, "sigma_shift_A": np.nan}
 
 
 class GridSearcher:
@@ -122,7 +128,8 @@ class GridSearcher:
                 "offset_A": search.offset_A[row] + shifts_A[best.i_shift],
                 "ncc": best.ncc, "loglik": best.loglik,
                 "gain": best.loglik - best.start_loglik,
-                "at_edge": int(self._is_at_edge(best.i_rotation, best.i_shift))}
+                "at_edge": int(self._is_at_edge(best.i_rotation, best.i_shift)),
+                "sigma_angle_deg": np.nan, "sigma_shift_A": np.nan}
 
     def _phases_of(self, band: BandSamples, row: int) -> NDArray[np.float32]:
         """Shift phases depend on the visible tilts alone: kept for a series' particles."""

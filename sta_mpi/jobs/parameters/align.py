@@ -14,8 +14,12 @@ class AlignParameters(ReconstructionParameters):
     reference: Path | None = Field(
         None, description="Reference map (MRC); a name with half1/half2 gives each half its own. "
         "Default: the average at the given poses.")
-    search: Literal["grid"] = Field(
-        "grid", description="Search method: grid is the exhaustive oracle.")
+    search: Literal["grid", "local", "global"] = Field(
+        "grid", description="Search method. grid: the exhaustive oracle. local: polish by "
+        "Fisher scoring from the current pose. global: all rotations in a low band, the best "
+        "ones polished, in the first round; local after it.")
+    starts: int = Field(
+        6, ge=1, le=100, description="Candidates of the global search that are polished.")
     iterations: int = Field(1, ge=1, le=50, description="Rounds of alignment and averaging.")
     lowpass_A: float = Field(
         30.0, gt=0, description="The reference and the search use nothing finer than this [Å].")
@@ -23,7 +27,8 @@ class AlignParameters(ReconstructionParameters):
         None, gt=0, description="The search uses nothing coarser than this [Å].")
     global_order: int | None = Field(
         None, ge=0, le=4, description="Search all rotations of this HEALPix order "
-        "(1: 30°, 2: 15°, 3: 7.5°) in the first iteration instead of a local grid.")
+        "(1: 30°, 2: 15°, 3: 7.5°) in the first iteration instead of a local grid. "
+        "Default of --search global: 2.")
     angle_range_deg: float = Field(
         6.0, ge=0, description="Largest rotation away from the current pose [°].")
     angle_step_deg: float = Field(2.0, gt=0, description="Step of the rotation grid [°].")
