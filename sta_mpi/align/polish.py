@@ -32,6 +32,10 @@ _EARLY_TOLERANCE = 0.3
 the next band's optimum."""
 
 _LARGEST_TURN_RAD = 0.25
+_TINY_RAD, _TINY_PX = 3e-4, 2e-3
+"""A step below both that makes things worse is on a kink of the interpolant, not far from the
+optimum: what is left is less than the interpolation's own error."""
+
 _REJECTIONS = 8
 
 
@@ -253,6 +257,8 @@ class _Search:
                             damping == 0 or whole < _EARLY_TOLERANCE)
                 if gain > 0:
                     break
+                if _is_tiny(_step_between(state.pose, pose)):
+                    return state, True
                 damping = max(8.0 * damping, 0.1)
             else:
                 return state, False
@@ -286,3 +292,7 @@ class _Search:
 def _step_between(old: Pose, new: Pose) -> Floats:
     turn = vector_from_rotation(old.R_p2t.T @ new.R_p2t)
     return np.concatenate([turn, new.shift_xyz_px - old.shift_xyz_px])
+
+
+def _is_tiny(step: Floats) -> bool:
+    return bool(np.abs(step[:3]).max() < _TINY_RAD and np.abs(step[3:]).max() < _TINY_PX)

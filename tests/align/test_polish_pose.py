@@ -271,6 +271,20 @@ def test_a_particle_without_samples_keeps_its_pose_and_does_not_converge(volume)
     assert found.score == 0
 
 
+def test_without_noise_polish_converges_to_the_error_of_interpolation(volume):
+    # pad 2 leaves 0.02 degrees and 0.001 px here (pad 1.5: 0.07 degrees)
+    rng = np.random.default_rng(6)
+    for _ in range(10):
+        R, shift = Rotation.random(rng=rng).as_matrix(), rng.normal(size=3)
+        particle = Particle(PoseProblem(volume, pack(views(R, shift), 0.05), LAYOUT, TILT, N),
+                            R, shift)
+        found = polish_pose(particle.problem, particle.off(4.0, 1.0))
+        assert found.is_converged
+        angle, px = particle.error(found)
+        assert 0 < angle < 0.06
+        assert 0 < px < 0.005
+
+
 def test_polish_gives_the_same_bits_twice(volume):
     particle = make_particle(volume)
     first, again = (polish_pose(particle.problem, particle.off(3.0, 1.0)) for _ in range(2))
