@@ -34,7 +34,8 @@ def project(tmp_path_factory):
 def align(project, search, output, *more):
     run("align", "--search", search, "--optimisation-set",
         project / "sim/optimisation_set.star", "--reference", project / "sim/truth.mrc",
-        "--box-px", 40, "--lowpass-A", 11, "--noise", "flat", *SEARCH[search], "--quiet", *more, "-o", output)
+        "--box-px", 40, "--lowpass-A", 11, "--noise", "flat", *SEARCH[search], "--quiet", *more,
+        "-o", output)
 
 
 def errors(project, output):
