@@ -200,12 +200,12 @@ def _to_zyx(data: NDArray[Any], header: MrcHeader) -> NDArray[Any]:
 def _one_pixel_size(header: MrcHeader, source: str, permissive: bool) -> float:
     sizes = header.pixel_xyz_A if header.is_volume else header.pixel_xyz_A[:2]
     if not all(sizes):
-        raise InputError(f"{source}: no voxel size in the header. Give it (pixel_A), or set it in "
-                         "the file, for example with IMOD's alterheader.")
+        raise InputError(f"{source}: no voxel size in the header. Set it in the file, for "
+                         "example with IMOD's alterheader, or give it (--voxel-A of fsc).")
     if max(sizes) - min(sizes) > 0.005 * max(sizes):
         text = f"{source}: voxel edges differ: " + " x ".join(f"{s:.4f}" for s in sizes) + " Å"
         if not permissive:
-            raise InputError(f"{text}. Resample the map, or give one size (pixel_A).")
+            raise InputError(f"{text}. Resample the map, or mend its header.")
         warnings.warn(f"{text}; the one along x is used", InputWarning, stacklevel=3)
     return sizes[0]
 

@@ -63,8 +63,8 @@ def check_finite(data: NDArray[Any], source: str) -> None:
     """Raise InputError where `data` holds NaN or Inf, with their number and the first place."""
     problem = describe_not_finite(data)
     if problem:
-        raise InputError(f"{source}: {problem}. Repeat the job that made it, or read it "
-                         "permissively and repair it.")
+        raise InputError(f"{source}: {problem}. Repeat the job that made it, or "
+                         "repair these values.")
 
 
 def describe_not_finite(data: NDArray[Any]) -> str:

@@ -68,6 +68,7 @@ def part_rotations(table: StarTable) -> NDArray[np.float64]:
 def _rotations(table: StarTable, labels: tuple[str, ...]) -> NDArray[np.float64]:
     if not any(label in table for label in labels):
         return np.tile(np.eye(3), (len(table), 1, 1))
+    table.require(*labels)
     angles = np.stack([table.finite(label, 0.0) for label in labels], axis=1)
     return matrix_from_relion_angles(angles)
 

@@ -158,6 +158,10 @@ def _projections(tilts: StarTable, size: tuple[int, int, int], pixel_A: float,
     if not error < 0.5:
         raise InputError(f"{tilts.where}: the projection matrices are not near rotations "
                          f"(largest deviation {error:.3g}). Check the alignment.")
+    mirrored = np.flatnonzero(np.linalg.det(P[:, :, :3]) < 0)
+    if len(mirrored):
+        raise InputError(f"{tilts.where}, row {mirrored[0] + 1}: the projection matrix is a mirror "
+                         f"({len(mirrored)} such rows), expected a rotation. Check the alignment.")
     if error > _AFFINE_WARNING:
         warnings.warn(f"{tilts.where}: the projection matrices hold stretch or skew "
                       f"({error:.1e}), which RELION 5's angles cannot carry", InputWarning,
@@ -174,8 +178,9 @@ def _matrix_rows(tilts: StarTable, label: str) -> Floats:
     rows = tilts.vectors(label)
     bad = [i for i, values in enumerate(rows) if len(values) != 4 or not np.isfinite(values).all()]
     if bad:
-        raise InputError(f"{tilts.where}, row {bad[0] + 1}: {label} has {len(rows[bad[0]])} "
-                         "values, expected 4 finite numbers. Correct the table.")
+        found = "NaN or Inf" if len(rows[bad[0]]) == 4 else f"{len(rows[bad[0]])} values"
+        raise InputError(f"{tilts.where}, row {bad[0] + 1}: {label} has {found}, expected 4 finite "
+                         "numbers. Correct the table.")
     return np.stack(rows)
 
 

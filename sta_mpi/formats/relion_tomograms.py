@@ -88,15 +88,22 @@ class TomogramSet:
 
     def tilt_table(self, name: str) -> StarTable:
         """The table of tilts of a tomogram, as it stands in its file."""
-        row = self.row(name)
         if name not in self._tilt_tables:
-            row.require(_TILT_FILE)
-            path = require_file(row.value(_TILT_FILE), f"{row.where}: tilt-series file of {name}",
-                                self.source, self.project_dir)
-            star = read_star(path)
+            star = read_star(self.tilt_file(name))
             self._tilt_tables[name] = next(
                 (table for table in star if table.name == name), star.first)
         return self._tilt_tables[name]
+
+    def tilt_file(self, name: str) -> Path:
+        """The file of a tomogram's tilts; InputError where none is named or it does not exist."""
+        row = self.row(name)
+        row.require(_TILT_FILE)
+        return require_file(row.value(_TILT_FILE), f"{row.where}: tilt-series file of {name}",
+                            self.source, self.project_dir)
+
+    def table_files(self) -> list[Path]:
+        """Files of all tilt tables; none where they stand in the file of the set itself."""
+        return [self.tilt_file(name) for name in self.names if name not in self._tilt_tables]
 
     def tilt_series(self, name: str) -> TiltSeries:
         """Geometry, dose and CTF of a tomogram's tilts, in the order of its table.

@@ -13,7 +13,7 @@ from sta_mpi.data import TiltSeries
 from sta_mpi.errors import InputError, StaMpiError
 from sta_mpi.formats.mrc import read_header
 from sta_mpi.jobs.folder import JobFolder, JobOutcome
-from sta_mpi.jobs.inputs import InputSet, find_set, load_set, resolve_path
+from sta_mpi.jobs.inputs import InputSet, load_set, resolve_path, set_files
 from sta_mpi.jobs.parameters.check import CheckParameters
 from sta_mpi.jobs.tilt_images import check_image_numbers, series_images
 from sta_mpi.report.content import Figure, Section, Table
@@ -26,8 +26,7 @@ DRAWING_BLUR_A = 15.0
 
 def input_files(parameters: CheckParameters) -> list[Path]:
     """Files whose content the fingerprint covers."""
-    paths = find_set(parameters)
-    return [p for p in (paths.particles, paths.tomograms, paths.trajectories) if p is not None]
+    return set_files(parameters)
 
 
 @dataclass
@@ -58,6 +57,8 @@ def run(parameters: CheckParameters, folder: JobFolder, runtime: Any) -> JobOutc
         "warnings": len(findings.warnings),
         "visible_tilts_median": float(np.median(seen)) if (seen >= 0).all() else None}
     sections = [_table(inputs, seen, findings), *_drawings(inputs, parameters)]
+    if len(findings.errors) == 1:
+        raise InputError(findings.errors[0])
     if findings.errors:
         text = "\n".join(f"  {line}" for line in findings.errors)
         raise InputError(f"{len(findings.errors)} errors in the project:\n{text}")

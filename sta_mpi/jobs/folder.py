@@ -22,6 +22,9 @@ from sta_mpi.jobs.folder_lock import LOCK_FILE, FolderLock
 from sta_mpi.jobs.parameters.base import JobParameters
 from sta_mpi.version import __version__
 
+BOOKKEEPING = {"job.toml", "job.json", "run.log", "progress.json"}
+"""What a job that fails before its first unit leaves behind."""
+
 NEW, RESUMED, FINISHED = "new", "resumed", "finished"
 
 
@@ -87,8 +90,8 @@ def open_folder(command: str, parameters: JobParameters, inputs: list[Path], loc
     """Open or make the output folder, lock it and tell what it holds; called on rank 0."""
     path = Path(parameters.output)
     fingerprint = job_fingerprint(command, parameters, inputs)
-    state = _state(path, command, fingerprint, parameters.restart)
     try:
+        state = _state(path, command, fingerprint, parameters.restart)
         path.mkdir(parents=True, exist_ok=True)
         if state != FINISHED:
             lock.take()
@@ -111,6 +114,8 @@ def open_folder(command: str, parameters: JobParameters, inputs: list[Path], loc
 
 
 def _state(path: Path, command: str, fingerprint: str, restart: bool) -> str:
+    if path.is_symlink() and not path.exists():
+        raise InputError(f"output {path} is a link to nothing. Remove it or choose another name.")
     if path.exists() and not path.is_dir():
         raise InputError(f"output {path} is a file, expected a folder. Choose another name.")
     if not path.exists() or not any(p.name != LOCK_FILE for p in path.iterdir()):
@@ -123,12 +128,20 @@ def _state(path: Path, command: str, fingerprint: str, restart: bool) -> str:
                          "Choose a new or empty folder.")
     if restart and job.get("command") == command:
         return NEW
+    if job.get("fingerprint") != fingerprint and _left_nothing(path, job):
+        return NEW
     if job.get("fingerprint") != fingerprint:
         raise InputError(
             f"output folder {path} holds another job ({job.get('command')}, status "
             f"{job.get('status')}): its parameters, inputs or program version differ. Choose "
             "another folder, or pass --restart to discard it.")
     return FINISHED if job.get("status") == "finished" else RESUMED
+
+
+def _left_nothing(path: Path, job: dict[str, Any]) -> bool:
+    """Whether a job was refused before its first unit, so that a mended one may take its place."""
+    kept = BOOKKEEPING | {LOCK_FILE}
+    return job.get("status") == "failed" and all(file.name in kept for file in path.iterdir())
 
 
 def job_fingerprint(command: str, parameters: JobParameters, inputs: list[Path]) -> str:

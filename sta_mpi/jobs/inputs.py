@@ -15,6 +15,20 @@ from sta_mpi.formats.relion_sets import read_optimisation_set
 from sta_mpi.formats.relion_tomograms import TomogramSet, read_tomograms
 from sta_mpi.jobs.parameters.base import InputSetParameters
 
+OPTICS_RANGES = {
+    ("voltage_kV", "rlnVoltage"): (10.0, 3000.0, " kV"),
+    ("cs_mm", "rlnSphericalAberration"): (0.0, 100.0, " mm"),
+    ("amp_contrast", "rlnAmplitudeContrast"): (0.0, 1.0, ""),
+}
+TILT_RANGES = {
+    ("defocus_u_A", "rlnDefocusU"): (-1e6, 1e6, " Å"),
+    ("defocus_v_A", "rlnDefocusV"): (-1e6, 1e6, " Å"),
+    ("pre_dose_e_per_A2", "rlnMicrographPreExposure"): (0.0, 1e5, " e/Å²"),
+    ("ctf_scale", "rlnCtfScalefactor"): (0.0, 1e3, ""),
+    ("ctf_b_factor_A2", "rlnCtfBfactor"): (-1e4, 1e4, " Å²"),
+}
+"""Attribute and label -> smallest and largest value that a run accepts, and their unit."""
+
 
 @dataclass(frozen=True)
 class SetPaths:
@@ -80,15 +94,27 @@ def find_set(parameters: InputSetParameters) -> SetPaths:
         raise UsageError(f"no {missing} given: pass --optimisation-set SET.star or "
                          f"--{missing} FILE.star.")
     for path in (particles, tomograms):
+        if Path(path).is_dir():
+            raise InputError(f"{path} is a folder, expected a STAR file. Correct the name.")
         if not Path(path).is_file():
             raise InputError(f"no file {path}. Check the path or start in the project folder.")
     return SetPaths(Path(particles), Path(tomograms), trajectories)
+
+
+def set_files(parameters: InputSetParameters) -> list[Path]:
+    """Files whose content decides what a job computes: all tables of the set, not the images."""
+    paths = find_set(parameters)
+    files = [p for p in (paths.particles, paths.tomograms, paths.trajectories) if p is not None]
+    return files + read_tomograms(paths.tomograms).table_files()
 
 
 def load_set(parameters: InputSetParameters) -> InputSet:
     """Read and check particles and tilt series."""
     paths = find_set(parameters)
     tomograms = read_tomograms(paths.tomograms)
+    if len(tomograms) == 0:
+        raise InputError(f"{paths.tomograms}: the tomogram table is empty. Give the tomograms "
+                         "that the particles are in.")
     particles = read_particles(paths.particles, tomograms,
                                coordinate_pixel_A=parameters.coordinate_pixel_A)
     if len(particles) == 0:
@@ -114,26 +140,45 @@ def check_series(path: Path, series: list[TiltSeries]) -> None:
                 f"{first.pixel_A:.4f} Å. Average sets of one pixel size.")
         if ts.n_tilts == 0:
             raise InputError(f"{path}: tilt series {ts.name} has no tilts. Remove it.")
-        for name in ("defocus_u_A", "defocus_v_A", "pre_dose_e_per_A2", "ctf_scale"):
-            values = getattr(ts, name)
-            if not np.isfinite(values).all():
-                tilt = int(np.flatnonzero(~np.isfinite(values))[0]) + 1
-                raise InputError(f"{path}: tilt series {ts.name}, tilt {tilt}: {name} is not a "
-                                 "number. Mend the table.")
+        _check_ranges(path, ts)
+
+
+def _check_ranges(path: Path, ts: TiltSeries) -> None:
+    """Refuse numbers that no microscope has: wrong units, shifted columns, slips of the pen."""
+    for (name, label), (low, high, unit) in OPTICS_RANGES.items():
+        value = getattr(ts.optics, name)
+        if not low <= value <= high:
+            raise InputError(f"{path}: tilt series {ts.name}: {label} is {value:g}{unit}, expected "
+                             f"{low:g} to {high:g}{unit}. Correct the tables.")
+    for (name, label), (low, high, unit) in TILT_RANGES.items():
+        values = getattr(ts, name)
+        bad = np.flatnonzero(~((values >= low) & (values <= high)))
+        if len(bad):
+            raise InputError(
+                f"{path}: tilt series {ts.name}, tilt {bad[0] + 1} of {ts.n_tilts}: {label} is "
+                f"{values[bad[0]]:g}{unit}, expected {low:g} to {high:g}{unit}. Correct its tilt "
+                "table.")
 
 
 def assign_halves(particles: Particles, mode: str, seed: int) -> NDArray[np.int8]:
     """Half-set of every particle: the file's, or balanced random halves.
 
-    A file that assigns only some of its particles is refused.
+    A file that assigns only some of its particles, or all to one half-set, is refused.
     """
     half = particles.half
+    if len(half) < 2:
+        raise InputError("the set holds 1 particle, but each of the two half maps needs one. "
+                         "Give at least 2 particles.")
     if mode == "keep" and (half > 0).any():
         if (half == 0).any():
             row = int(np.flatnonzero(half == 0)[0]) + 1
             raise InputError(
                 f"particle row {row} ({particles.names[row - 1]}) has no half-set "
                 "(rlnRandomSubset) while others have. Assign all, or pass --halves random.")
+        if len(np.unique(half)) == 1:
+            raise InputError(f"all {len(half)} particles are in half-set {half[0]} "
+                             "(rlnRandomSubset), expected both 1 and 2. Give both half-sets, or "
+                             "pass --halves random.")
         return half
     rng = np.random.default_rng(np.random.SeedSequence([seed, 0x48A1F]))
     assigned = (np.arange(len(particles)) % 2 + 1).astype(np.int8)

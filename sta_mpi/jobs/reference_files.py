@@ -19,6 +19,9 @@ def reference_files(reference: Path | None) -> list[Path]:
     if reference is None:
         return []
     other = other_half(reference)
+    if other is not None and reference.exists() and not other.exists():
+        raise InputError(f"reference {reference} is of one half-set, but {other} does not exist. "
+                         "Put both halves side by side, or rename the map.")
     return [reference] if other is None else [reference, other]
 
 
@@ -35,11 +38,8 @@ def read_references(reference: Path | None, sizes: MapSizes) -> Map | None:
     """References of half 1 and 2, (2, b, b, b); one file serves both when it has no half."""
     if reference is None:
         return None
-    other = other_half(reference)
-    if other is not None and not other.exists():
-        raise InputError(f"reference {reference.name} is of one half-set, but {other} does not "
-                         "exist. Put both halves side by side, or rename the map.")
-    files = [reference, reference] if other is None else sorted([reference, other])
+    files = sorted(reference_files(reference))
+    files = files * 2 if len(files) == 1 else files
     return np.stack([read_checked_map(f, sizes, "reference") for f in files])
 
 
@@ -60,7 +60,16 @@ def read_checked_map(path: Path, sizes: MapSizes, what: str) -> Map:
     check_size(volume, path, sizes, what)
     if not np.isfinite(volume.data).all():
         raise InputError(f"{what} {path} holds NaN or Inf voxels. Mend the map.")
+    refuse_flat(volume.data, path, what)
     return volume.data
+
+
+def refuse_flat(data: Map, path: Path, what: str) -> None:
+    """InputError for a map without contrast; a mask of 1 everywhere masks nothing and may pass."""
+    low, high = float(data.min()), float(data.max())
+    if low == high and not (what == "mask" and low > 0):
+        raise InputError(f"{what} {path}: all voxels are {low:g}, so there is nothing to compare. "
+                         "Give another map.")
 
 
 def check_size(volume: Volume, path: Path, sizes: MapSizes, what: str) -> None:
