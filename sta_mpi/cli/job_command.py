@@ -13,8 +13,8 @@ from typing import Any
 import click
 from pydantic import ValidationError
 
-from sta_mpi.cli.options import make_options, option_name
-from sta_mpi.errors import EXIT_USAGE
+from sta_mpi.cli.faults import explain, refuse
+from sta_mpi.cli.options import make_options
 
 
 class JobCommand(click.Command):
@@ -37,7 +37,7 @@ class JobCommand(click.Command):
 
     def _run(self, toml: Path | None, **options: Any) -> None:
         given = {k: v for k, v in options.items() if v is not None and v != ()}
-        parameters = self._validate({**_read_toml(toml), **given})
+        parameters = self._validate({**_read_toml(toml, str(self.name)), **given})
         from sta_mpi.jobs.launch import launch
 
         sys.exit(launch(str(self.name), parameters))
@@ -46,9 +46,7 @@ class JobCommand(click.Command):
         try:
             return self.model(**values)
         except ValidationError as error:
-            for line in _explain(error):
-                click.echo(f"sta-mpi {self.name}: {line}", err=True)
-            sys.exit(EXIT_USAGE)
+            refuse(str(self.name), explain(error))
 
 
 def _toml_argument() -> click.Argument:
@@ -56,33 +54,19 @@ def _toml_argument() -> click.Argument:
                           type=click.Path(path_type=Path))
 
 
-def _read_toml(path: Path | None) -> dict[str, Any]:
+def _read_toml(path: Path | None, command: str) -> dict[str, Any]:
     if path is None:
         return {}
     try:
         with path.open("rb") as file:
             values = tomllib.load(file)
     except OSError as error:
-        click.echo(f"sta-mpi: cannot read {path}: {error.strerror}. Give an existing TOML file "
-                   "of parameters.", err=True)
-        sys.exit(EXIT_USAGE)
+        refuse(command, [f"cannot read {path}: {error.strerror}. Give an existing TOML file of "
+                         "parameters."])
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        click.echo(f"sta-mpi: {path} is not TOML: {error}. Write lines such as box_px = 64.",
-                   err=True)
-        sys.exit(EXIT_USAGE)
-    values.pop("command", None)
+        refuse(command, [f"{path} is not TOML: {error}. Write lines such as box_px = 64."])
+    made_for = values.pop("command", command)
+    if made_for != command:
+        refuse(command, [f"{path} holds the parameters of {made_for!r}. Run that command, or "
+                         "remove the line `command` if these are meant."])
     return values
-
-
-def _explain(error: ValidationError) -> list[str]:
-    """One line a wrong parameter: what, found, expected."""
-    lines = []
-    for item in error.errors():
-        name = option_name(str(item["loc"][0])) if item["loc"] else "parameters"
-        if item["type"] == "missing":
-            lines.append(f"{name} is needed.")
-        elif item["type"] == "extra_forbidden":
-            lines.append(f"there is no parameter {item['loc'][0]!r}; see --help for the list.")
-        else:
-            lines.append(f"{name}: {item['msg']} (found {item['input']!r}).")
-    return lines

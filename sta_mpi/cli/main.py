@@ -2,15 +2,32 @@
 
 import importlib
 import pkgutil
+import sys
+from typing import Any
 
 import click
 
 from sta_mpi.cli import commands
+from sta_mpi.cli.faults import describe_click_error, refuse
 from sta_mpi.version import __version__
 
 
 class CommandGroup(click.Group):
     """A group whose commands are the modules of `sta_mpi.cli.commands`."""
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        """Run; wrong options end in one line, printed once under mpirun."""
+        kwargs["standalone_mode"] = False
+        try:
+            code = super().main(*args, **kwargs)
+        except click.exceptions.NoArgsIsHelpError as error:
+            error.show()
+            sys.exit(error.exit_code)
+        except click.UsageError as error:
+            refuse("", [describe_click_error(error)])
+        except click.Abort:
+            sys.exit(1)
+        sys.exit(code if isinstance(code, int) else 0)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Names of all commands, `_` written as `-`."""

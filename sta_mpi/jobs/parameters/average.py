@@ -15,8 +15,9 @@ class ReconstructionParameters(InputSetParameters, ParallelParameters):
         "pseudo-subtomograms; auto takes the images that the particle file names, else the "
         "tilt series.")
     box_px: int | None = Field(
-        None, ge=8, description="Box of the maps [binned px, even]; default: that of the stacks.")
-    binning: int = Field(1, ge=1, description="Binning of the tilt images.")
+        None, ge=8, le=1_000_000,
+        description="Box of the maps [binned px, even]; default: that of the stacks.")
+    binning: int = Field(1, ge=1, le=1000, description="Binning of the tilt images.")
     symmetry: str = Field("C1", description="Point group: C<n>, D<n>, T, O, I.")
     pad: float = Field(2.0, ge=1, le=3, description="Padding of the Fourier sums; memory grows "
                        "with its cube.")

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class JobParameters(BaseModel):
@@ -13,7 +13,7 @@ class JobParameters(BaseModel):
     not enter the fingerprint that decides whether a folder holds the same job.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     RUNTIME_FIELDS: ClassVar[frozenset[str]] = frozenset(
         {"output", "max_memory_GiB", "checkpoint_minutes", "restart", "dry_run",
@@ -25,6 +25,14 @@ class JobParameters(BaseModel):
                           "output folder instead of resuming it.")
     log_all_ranks: bool = Field(False, description="Write a log file for every rank.")
     quiet: bool = Field(False, description="No progress and results on the terminal.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_nul(cls, values: dict[str, Any]) -> dict[str, Any]:
+        for name, value in values.items():
+            if isinstance(value, str) and "\0" in value:
+                raise ValueError(f"{name} holds a NUL character, which no file name can hold")
+        return values
 
     def scientific(self) -> dict[str, Any]:
         """The parameters that decide what is computed, in a form that JSON can hold."""

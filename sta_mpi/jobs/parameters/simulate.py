@@ -32,7 +32,8 @@ class SimulateParameters(ParallelParameters):
     density_map: Path | None = Field(
         None, description="MRC map, protein bright, as the particle instead of the built-in one.")
     truth_box_px: int | None = Field(
-        None, ge=8, description="Box of truth.mrc [px, even]; default: 1.5 diameters.")
+        None, ge=8, le=1_000_000,
+        description="Box of truth.mrc [px, even]; default: 1.5 diameters.")
     truth_binnings: tuple[int, ...] = Field(
         (), description="Also write truth_bin<N>.mrc at these binnings; may be given many times.")
 
@@ -49,7 +50,7 @@ class SimulateParameters(ParallelParameters):
     binning: int = Field(1, ge=1, description="Binning of the geometry of --like.")
     crop: bool = Field(
         False, description="With --like: cut images and tomograms around the particles used.")
-    n_series: int = Field(3, ge=1, description="Number of tilt series.")
+    n_series: int = Field(3, ge=1, le=100_000, description="Number of tilt series.")
     n_particles: int | None = Field(
         None, ge=1, description="Particles a series; with --like the ones nearest to each "
         "other. Default: 40, with --like all.")
@@ -79,7 +80,7 @@ class SimulateParameters(ParallelParameters):
     thickness_A: float = Field(1600.0, gt=0, description="Thickness of the tomogram [Å].")
     tilt_min_deg: float = Field(-60.0, gt=-90, lt=90, description="Lowest tilt [°].")
     tilt_max_deg: float = Field(60.0, gt=-90, lt=90, description="Highest tilt [°].")
-    tilt_step_deg: float = Field(3.0, gt=0, description="Tilt increment [°].")
+    tilt_step_deg: float = Field(3.0, ge=0.01, le=180, description="Tilt increment [°].")
     tilt_scheme: Literal["dose-symmetric", "bidirectional", "unidirectional"] = Field(
         "dose-symmetric", description="Order in which the tilts are taken.")
     tilt_group: int = Field(
