@@ -1,6 +1,7 @@
 """What average and align share: sizes, sources, plans, units and the insertion of a unit."""
 
 import math
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 
 from sta_mpi.align.observe import Frame, Weighting
 from sta_mpi.data import Particles, TiltSeries
-from sta_mpi.errors import InputError, UsageError
+from sta_mpi.errors import InputError, InputWarning, UsageError
 from sta_mpi.geometry.symmetry import symmetry_matrices
 from sta_mpi.jobs.inputs import InputSet
 from sta_mpi.jobs.parameters.average import ReconstructionParameters
@@ -58,6 +59,8 @@ def make_setup(inputs: InputSet, parameters: ReconstructionParameters,
     if kind == "tilt-series":
         source = TiltSeriesSource(inputs, options)
         source.check()
+    if parameters.dose_weighting and kind != "boxes":
+        warn_of_flat_dose(inputs)
         source.n_slots = _slots_that_fit(source, parameters.max_memory_GiB)
     else:
         source = (StackSource if kind == "stacks" else BoxSource)(inputs, options, half)
@@ -70,6 +73,18 @@ def _slots_that_fit(source: TiltSeriesSource, max_memory_GiB: float | None) -> i
     n_series = len(source.inputs.used_series)
     budget = 0.5 * 1024**3 * (max_memory_GiB or available_GiB())
     return max(1, min(n_series, int(budget // source.bytes_shared())))
+
+
+def warn_of_flat_dose(inputs: InputSet) -> None:
+    """Warn where a column of doses says nothing, as most importers leave it when unset."""
+    flat = [ts for ts in inputs.used_series
+            if ts.n_tilts > 1 and np.ptp(ts.pre_dose_e_per_A2) == 0]
+    if flat:
+        warnings.warn(
+            f"{len(flat)} of {len(inputs.used_series)} tilt series, first {flat[0].name}: all tilts "
+            f"have the same dose before them ({flat[0].pre_dose_e_per_A2[0]:g} e/Å²), so dose "
+            "weighting does nothing. Set rlnMicrographPreExposure, or pass --no-dose-weighting.",
+            InputWarning)
 
 
 def check_symmetry(symmetry: str) -> None:

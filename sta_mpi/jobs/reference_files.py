@@ -68,7 +68,7 @@ def refuse_flat(data: Map, path: Path, what: str) -> None:
     """InputError for a map without contrast; a mask of 1 everywhere masks nothing and may pass."""
     low, high = float(data.min()), float(data.max())
     if low == high and not (what == "mask" and low > 0):
-        raise InputError(f"{what} {path}: all voxels are {low:g}, so there is nothing to compare. "
+        raise InputError(f"{what} {path}: all voxels are {low + 0.0:g}, so there is nothing to compare. "
                          "Give another map.")
 
 
