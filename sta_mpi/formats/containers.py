@@ -56,7 +56,8 @@ def write_h5(path: str | os.PathLike[str], arrays: Mapping[str, Any],
         for name, values in arrays.items():
             data = np.asarray(values)
             if data.dtype.kind in "OUS":
-                data = np.array([_text(v, name) for v in data.ravel()], object).reshape(data.shape)
+                data = np.array([_text(v, name).encode("utf-8", "surrogateescape")
+                                 for v in data.ravel()], object).reshape(data.shape)
                 file.create_dataset(name, data=data, dtype=h5py.string_dtype())
             elif data.dtype.kind in "biufc":
                 packed = {"compression": "gzip", "compression_opts": 1, "shuffle": True} \
@@ -128,7 +129,7 @@ def _collect(group: h5py.Group, prefix: str, arrays: dict[str, NDArray[Any]], so
             continue
         _check_size(item, prefix + name, source)
         if h5py.check_string_dtype(item.dtype):
-            arrays[prefix + name] = np.array(item.asstr()[()], object)
+            arrays[prefix + name] = np.array(item.asstr(errors="surrogateescape")[()], object)
         elif item.dtype.kind in "biufc":
             arrays[prefix + name] = np.asarray(item[()])
         else:

@@ -59,12 +59,12 @@ def make_setup(inputs: InputSet, parameters: ReconstructionParameters,
     if kind == "tilt-series":
         source = TiltSeriesSource(inputs, options)
         source.check()
-    if parameters.dose_weighting and kind != "boxes":
-        warn_of_flat_dose(inputs)
         source.n_slots = _slots_that_fit(source, parameters.max_memory_GiB)
     else:
         source = (StackSource if kind == "stacks" else BoxSource)(inputs, options, half)
         source.check()
+    if parameters.dose_weighting and kind != "boxes":
+        warn_of_flat_dose(inputs)
     return Setup(inputs, parameters, sizes, frame, source, half)
 
 
@@ -81,8 +81,8 @@ def warn_of_flat_dose(inputs: InputSet) -> None:
             if ts.n_tilts > 1 and np.ptp(ts.pre_dose_e_per_A2) == 0]
     if flat:
         warnings.warn(
-            f"{len(flat)} of {len(inputs.used_series)} tilt series, first {flat[0].name}: all tilts "
-            f"have the same dose before them ({flat[0].pre_dose_e_per_A2[0]:g} e/Å²), so dose "
+            f"{len(flat)} of {len(inputs.used_series)} tilt series, first {flat[0].name}: all "
+            f"tilts have the same dose before them ({flat[0].pre_dose_e_per_A2[0]:g} e/Å²), so dose "
             "weighting does nothing. Set rlnMicrographPreExposure, or pass --no-dose-weighting.",
             InputWarning)
 

@@ -68,8 +68,8 @@ def refuse_flat(data: Map, path: Path, what: str) -> None:
     """InputError for a map without contrast; a mask of 1 everywhere masks nothing and may pass."""
     low, high = float(data.min()), float(data.max())
     if low == high and not (what == "mask" and low > 0):
-        raise InputError(f"{what} {path}: all voxels are {low + 0.0:g}, so there is nothing to compare. "
-                         "Give another map.")
+        raise InputError(f"{what} {path}: all voxels are {low + 0.0:g}, so there is nothing to "
+                         "compare. Give another map.")
 
 
 def check_size(volume: Volume, path: Path, sizes: MapSizes, what: str) -> None:
