@@ -80,10 +80,11 @@ def warn_of_flat_dose(inputs: InputSet) -> None:
     flat = [ts for ts in inputs.used_series
             if ts.n_tilts > 1 and np.ptp(ts.pre_dose_e_per_A2) == 0]
     if flat:
+        dose = flat[0].pre_dose_e_per_A2[0]
         warnings.warn(
             f"{len(flat)} of {len(inputs.used_series)} tilt series, first {flat[0].name}: all "
-            f"tilts have the same dose before them ({flat[0].pre_dose_e_per_A2[0]:g} e/Å²), so dose "
-            "weighting does nothing. Set rlnMicrographPreExposure, or pass --no-dose-weighting.",
+            f"tilts have the same dose before them ({dose:g} e/Å²), so dose weighting "
+            "does nothing. Set rlnMicrographPreExposure, or pass --no-dose-weighting.",
             InputWarning)
 
 
