@@ -1,5 +1,6 @@
 """Fixtures of the Slurm tests: one virtual cluster and one simulated project for all of them."""
 
+import signal
 import sys
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 
 from slurm_job import JobSpace
-from virtual_cluster import VirtualCluster, missing_requirement
+from virtual_cluster import VirtualCluster, missing_requirement, terminate_on
 
 
 @pytest.fixture(scope="session")
@@ -18,6 +19,7 @@ def cluster():
     missing = missing_requirement()
     if missing:
         pytest.skip(missing)
+    terminate_on(signal.SIGTERM, signal.SIGHUP)  # no daemon may outlive a stopped test run
     with VirtualCluster() as running:
         yield running
 

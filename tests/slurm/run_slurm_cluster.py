@@ -22,8 +22,8 @@ from virtual_cluster import (
     terminate_on,
 )
 
-WALL_TIME = ("--time=00:01:00", "--signal=USR1@20")
-"""The shortest wall time; Slurm looks every 30 s, so the signal comes 0 to 40 s after the start."""
+WALL_TIME = ("--time=00:01:00", "--signal=USR1@5")
+"""The shortest wall time. Slurm looks every 30 s: the signal comes 25 to 55 s after the start."""
 
 
 def run_uninterrupted(cluster: VirtualCluster, space: JobSpace, output: str,

@@ -19,7 +19,7 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[2]
 TEMPLATES = ROOT / "slurm"
 
-LONG_STEP_DEG = 0.75
+LONG_STEP_DEG = 0.8
 """More than a minute on two cores: long enough to meet its wall time."""
 SHORT_STEP_DEG = 1.0
 """Some 40 s on two cores."""

@@ -208,7 +208,8 @@ class VirtualCluster:
             controller_port=controller_port, nodes=nodes,
             credential_s=self.credential_s))
         for i in range(self.gpus):
-            os.mknod(self.folder / f"gpu{i}", stat.S_IFCHR | 0o600, os.makedev(1, 3))  # like /dev/null
+            # A GPU is a character device to Slurm, which never opens it: this one is /dev/null.
+            os.mknod(self.folder / f"gpu{i}", stat.S_IFCHR | 0o600, os.makedev(1, 3))
         (self.folder / "gres.conf").write_text(
             f"Name=gpu File={self.folder}/gpu[0-{self.gpus - 1}]\n")
         (self.folder / "cgroup.conf").write_text("CgroupAutomount=no\n")
