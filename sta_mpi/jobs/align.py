@@ -86,7 +86,8 @@ def describe(parameters: AlignParameters) -> dict[str, Any]:
     box = (2, *(setup.sizes.box_px,) * 3)
     references = read_references(parameters.reference, setup.sizes)
     state = start_state(setup, np.zeros(box, np.float32) if references is None else references)
-    search = make_search(0, state, parameters, setup, None)
+    mask = read_mask(parameters.reference_mask, setup.sizes)
+    search = make_search(0, state, parameters, setup, mask)
     job = AlignRound(setup, search, (1.0, 1.0), "dry run", 0)
     return {"rotations": len(search.rotations), "shifts": len(search.shifts_px),
             "rounds": parameters.iterations, **describe_job(job, setup)}
@@ -95,12 +96,12 @@ def describe(parameters: AlignParameters) -> dict[str, Any]:
 def run(parameters: AlignParameters, folder: JobFolder, runtime: Any) -> JobOutcome:
     """Search, average, repeat; write particles, maps and report."""
     setup = replace(prepare_setup(parameters), folder=folder.path)
+    mask = read_mask(parameters.reference_mask, setup.sizes)
     checkpoints = open_checkpoints(folder, parameters)
     state = _resume(checkpoints.load_state(runtime))
     if state is None:
         state = _start(parameters, setup, folder, runtime, checkpoints)
         checkpoints.save_state(runtime, *_pack(state))
-    mask = read_mask(parameters.reference_mask, setup.sizes)
     maps, stages = None, []
     for i_round in range(state.round_done, parameters.iterations):
         maps, result = _one_round(

@@ -11,7 +11,7 @@ from scipy.ndimage import gaussian_filter
 from sta_mpi.align.cut import is_visible
 from sta_mpi.data import TiltSeries
 from sta_mpi.errors import InputError, StaMpiError
-from sta_mpi.formats.mrc import read_header
+from sta_mpi.formats.mrc import read_header, split_stack_name
 from sta_mpi.jobs.folder import JobFolder, JobOutcome
 from sta_mpi.jobs.inputs import InputSet, load_set, resolve_path, set_files
 from sta_mpi.jobs.parameters.check import CheckParameters
@@ -94,7 +94,7 @@ def _check_geometry(ts: TiltSeries, findings: _Findings) -> None:
 
 def _check_images(ts: TiltSeries, inputs: InputSet, findings: _Findings, limit: int) -> None:
     beside = [inputs.paths.tomograms, inputs.paths.particles]
-    files = sorted({name.rpartition("@")[2] for name in ts.image_names})
+    files = sorted({split_stack_name(name)[1] for name in ts.image_names})
     if not files:
         findings.warnings.append(f"tilt series {ts.name}: no tilt images are named; only stacks "
                                  "or boxes can be averaged.")
@@ -110,6 +110,9 @@ def _check_images(ts: TiltSeries, inputs: InputSet, findings: _Findings, limit: 
         except StaMpiError as error:
             findings.errors.append(str(error))
             continue
+        if name in ts.image_names and header.shape_zyx[0] > 1:
+            findings.errors.append(f"tilt series {ts.name}: {name} is a stack of "
+                                   f"{header.shape_zyx[0]} images. Name one of them as 1@{name}.")
         pixel_A = header.pixel_xyz_A[0]
         if pixel_A > 0 and abs(pixel_A - ts.pixel_A) > 0.01 * ts.pixel_A:
             findings.warnings.append(f"{name}: its header says {pixel_A:.4f} Å a pixel, "
