@@ -127,7 +127,8 @@ def _check(parameters: AlignParameters, setup: Setup) -> None:
     _check_search_size(parameters)
     if parameters.highpass_A is not None and parameters.highpass_A <= parameters.lowpass_A:
         raise UsageError(f"--highpass-A {parameters.highpass_A:g} must be coarser than "
-                         f"--lowpass-A {parameters.lowpass_A:g}.")
+                         f"--lowpass-A {parameters.lowpass_A:g}. Use a larger number of Å, or "
+                         "leave it out.")
     if parameters.score == "ncc" and (parameters.angle_prior_deg or parameters.shift_prior_A):
         raise UsageError("priors weigh against a likelihood: use --score loglik with "
                          "--angle-prior-deg or --shift-prior-A.")

@@ -120,7 +120,7 @@ def _tilt_series_sizes(inputs: InputSet, parameters: ReconstructionParameters
         raise UsageError("--box-px is needed when particles are cut from tilt series.")
     box = parameters.box_px
     if box % 2:
-        raise UsageError(f"--box-px is {box}, expected an even number, for example {box + 1}.")
+        raise UsageError(f"--box-px is {box}, expected an even number. Use for example {box + 1}.")
     voxel_A = inputs.pixel_A * parameters.binning
     cut = cut_size_px(box, voxel_A, inputs.used_series) if parameters.ctf else box
     sizes = MapSizes(box, padded_grid_px(box, parameters.pad), voxel_A)
