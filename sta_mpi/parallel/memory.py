@@ -64,9 +64,19 @@ def process_bytes() -> int:
     return int(psutil.Process().memory_info().rss)
 
 
-def peak_memory_GiB() -> float:
-    """Return the largest resident size this process ever had [GiB]."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024.0 ** 2
+def peak_memory_GiB(status: Path = Path("/proc/self/status")) -> float:
+    """Return the largest resident size of this process so far [GiB].
+
+    From the kernel's VmHWM: the peak that getrusage reports survives exec, so a program started
+    by a large one would inherit that one's peak. getrusage is used where there is no /proc.
+    """
+    try:
+        for line in status.read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024 / GiB
+    except (OSError, ValueError):
+        pass
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / GiB
 
 
 def available_GiB(root: Path = Path("/")) -> float:
