@@ -129,6 +129,8 @@ def _add_patch(image: Image, seen: ComplexImages, factor: Floats, at_px: Floats)
     x0, y0 = whole - n // 2
     height, width = image.shape
     xs, ys = slice(max(0, x0), min(width, x0 + n)), slice(max(0, y0), min(height, y0 + n))
+    if xs.start >= xs.stop or ys.start >= ys.stop:
+        return
     image[ys, xs] -= patch[ys.start - y0:ys.stop - y0, xs.start - x0:xs.stop - x0]
 
 

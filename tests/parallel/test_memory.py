@@ -88,3 +88,10 @@ def test_measured_peak_grows_with_what_is_touched():
     block = np.ones(int(0.05 * GiB) + int(before * GiB - process_bytes()), np.uint8)
     assert peak_memory_GiB() - before == pytest.approx(0.05, abs=0.02)
     del block
+
+
+def test_peak_is_the_kernels_high_water_mark_of_this_program(tmp_path):
+    status = tmp_path / "status"
+    status.write_text("Name:\tx\nVmHWM:\t 1572864 kB\n")
+    assert peak_memory_GiB(status) == pytest.approx(1.5)
+    assert 0.01 < peak_memory_GiB(tmp_path / "absent") < 100

@@ -230,3 +230,14 @@ def test_alignment_errors_have_their_size_and_leave_the_rest():
     assert np.std(wrong.tilt_deg) == pytest.approx(0.2, rel=0.15)
     assert np.std(wrong.axis_deg) == pytest.approx(0.1, rel=0.15)
     assert np.array_equal(wrong.defocus_u_A, geometry.defocus_u_A)
+
+
+@pytest.mark.parametrize("side", [-1, 1])
+def test_particle_whose_patch_ends_beside_the_image_leaves_it_empty(side):
+    geometry = series([0.0])
+    half_px = 0.5 * (geometry.image_size_px[0] + patch_size_px(one_blob(), geometry))
+    brightest = np.abs(render_tilt(at((0.0, 0.0, 0.0)), geometry, 0)).max()
+    for beyond_px in (-1.0, 0.0, 0.6, 1.0):
+        x_A = side * (half_px + beyond_px) * geometry.pixel_A
+        image = render_tilt(at((x_A, 0.0, 0.0)), geometry, 0)
+        assert np.abs(image).max() < 1e-3 * brightest
