@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sta_mpi.geometry.rotations import rotation_from_vector, vector_from_rotation
-from sta_mpi.kernels.polish import PoseProblem
+from sta_mpi.kernels.polish import PoseFunction
 from sta_mpi.kernels.polish.step import fisher_step, log_likelihood, step_length, turned
 
 Floats = NDArray[np.float64]
@@ -127,14 +127,14 @@ class _State:
         return self.score + self.log_prior
 
 
-def polish_pose(problem: PoseProblem, start: Pose, settings: PolishSettings | None = None,
+def polish_pose(problem: PoseFunction, start: Pose, settings: PolishSettings | None = None,
                 count: NDArray[np.integer] | None = None, around: Pose | None = None
                 ) -> PolishResult:
     """Find the most likely pose near a start.
 
     Parameters
     ----------
-    problem : PoseProblem      samples, reference and tilt rotations of the particle
+    problem : PoseFunction     the particle's samples and a reference (tilt images or a box)
     start : Pose
     settings : PolishSettings
     count : (m,) int or None   samples that exist in each tilt (dose limits); None: all
@@ -155,9 +155,8 @@ def polish_pose(problem: PoseProblem, start: Pose, settings: PolishSettings | No
     pose, n_evaluations, is_converged, state = restraint.clip(start), 0, False, None
     for i, band in enumerate(bands):
         used = np.minimum(limit, layout.band_start[band]).astype(np.int64)
-        radius = np.hypot(layout.kx[: used.max()], layout.ky[: used.max()]).max(initial=1.0)
         search = _Search(problem, restraint, settings.grey_scale, used,
-                         largest_move_px=problem.n / (2 * radius))
+                         largest_move_px=problem.n / (2 * problem.radius(used)))
         last = i == len(bands) - 1
         state, is_converged = search.climb(
             pose, settings.tolerance if last else _EARLY_TOLERANCE, settings.max_steps)
@@ -230,7 +229,7 @@ class _Restraint:
 class _Search:
     """Damped Fisher scoring in one band."""
 
-    def __init__(self, problem: PoseProblem, restraint: _Restraint, grey_scale: float | None,
+    def __init__(self, problem: PoseFunction, restraint: _Restraint, grey_scale: float | None,
                  count: NDArray[np.int64], largest_move_px: float) -> None:
         self._problem, self._restraint = problem, restraint
         self._grey_scale = np.nan if grey_scale is None else float(grey_scale)

@@ -24,6 +24,7 @@ from sta_mpi.kernels.gather import GatherVolume
 from sta_mpi.kernels.planes import slice_planes
 from sta_mpi.kernels.polish import inline
 from sta_mpi.kernels.polish.pose import (
+    PoseFunction,
     PoseProblem,
     PoseSums,
     check_samples,
@@ -39,6 +40,7 @@ from sta_mpi.kernels.polish.samples import (
 __all__ = [
     "NormalEquations",
     "PackedSamples",
+    "PoseFunction",
     "PoseProblem",
     "PoseSums",
     "SampleLayout",

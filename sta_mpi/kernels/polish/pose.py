@@ -7,7 +7,7 @@ axes [rad], R_p2t -> R_p2t exp([w]x), and the shift t [px].
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,8 +39,42 @@ class PoseSums:
     H: Floats
 
 
+class Bands(Protocol):
+    """What a search asks of a layout: samples come band by band."""
+
+    @property
+    def band_start(self) -> NDArray[np.int64]: ...
+
+    @property
+    def n_samples(self) -> int: ...
+
+
+class PoseFunction(Protocol):
+    """A particle and a reference as a function of the pose, whatever its samples are.
+
+    `n` is the box edge [px], `n_tilts` the number of lists of samples (tilts; 1 for a box) and
+    `count` (n_tilts,) how many samples of each list are used, from the first one.
+    """
+
+    @property
+    def n(self) -> int: ...
+
+    @property
+    def n_tilts(self) -> int: ...
+
+    @property
+    def layout(self) -> Bands: ...
+
+    def sums(self, R_p2t: Floats, shift_xyz_px: Floats, count: NDArray[np.int64]) -> PoseSums: ...
+
+    def score(self, R_p2t: Floats, shift_xyz_px: Floats,
+              count: NDArray[np.int64]) -> tuple[float, float]: ...
+
+    def radius(self, count: NDArray[np.int64]) -> float: ...
+
+
 class PoseProblem:
-    """The samples of one particle and a reference: a function of the pose.
+    """The tilt images of one particle and a reference: a function of the pose.
 
     Parameters
     ----------
@@ -79,6 +113,11 @@ class PoseProblem:
             axes, cycles = _tilt_poses(self.rotation, R_p2t, shift_xyz_px, self._scale, self.n)
             self._score(*self._volume, axes, cycles, *self._samples, count, out)
         return float(out[:, 0] @ self._scales[0]), float(out[:, 1] @ self._scales[1])
+
+    def radius(self, count: NDArray[np.int64]) -> float:
+        """Largest |k| of the first `count` (m,) samples, at least 1 [index units]."""
+        used = slice(0, count.max(initial=0))
+        return float(np.hypot(self.layout.kx[used], self.layout.ky[used]).max(initial=1.0))
 
 
 def check_samples(volume: GatherVolume, packed: PackedSamples, layout: SampleLayout,
