@@ -27,14 +27,14 @@ FLUSH = 64
 
 
 @cuda_inline
-def _turn(re, im, sign, cycles):
+def turn(re, im, sign, cycles):
     """Data turned by its shift phase, or its mate."""
     c, e = cosine(cycles), sine(cycles)
     return re * c - im * e, sign * (re * e + im * c)
 
 
 @cuda_inline
-def _part(volume, o, row, plane, fx, fy, fz):
+def part(volume, o, row, plane, fx, fy, fz):
     """(value, d/dx, d/dy, d/dz) of the real (or imaginary) part in the cell at offset o."""
     a0 = interpolate(volume[o], volume[o + row], fy)
     b0 = interpolate(volume[o + 2], volume[o + row + 2], fy)
@@ -50,7 +50,7 @@ def _part(volume, o, row, plane, fx, fy, fz):
 
 
 @cuda_inline
-def _finish(shared_sums, own, n_sums, thread, out):
+def finish(shared_sums, own, n_sums, thread, out):
     """Add the sums of all threads of the block to out (n_sums,)."""
     for j in range(n_sums):
         shared_sums[j, thread] = own[j]
@@ -86,9 +86,9 @@ def _normal_equations(volume, row, plane, reach, axes, cycles, dre, dim, w, kx, 
         jy, fy = split(y, reach)
         jz, fz = split(z, reach)
         o = jz * plane + jy * row + 2 * jx
-        vr, gxr, gyr, gzr = _part(volume, o, row, plane, fx, fy, fz)
-        vi, gxi, gyi, gzi = _part(volume, o + 1, row, plane, fx, fy, fz)
-        dr, di = _turn(dre[f, i], dim[f, i], sign, px * tx + py * ty)
+        vr, gxr, gyr, gzr = part(volume, o, row, plane, fx, fy, fz)
+        vi, gxi, gyi, gzi = part(volume, o + 1, row, plane, fx, fy, fz)
+        dr, di = turn(dre[f, i], dim[f, i], sign, px * tx + py * ty)
         add_terms(sums, 0, 1, sign * px, sign * py, x, y, z, dr, di, w[f, i],
                   vr, vi, gxr, gxi, gyr, gyi, gzr, gzi)
         if (i // THREADS) % FLUSH == FLUSH - 1:
@@ -97,7 +97,7 @@ def _normal_equations(volume, row, plane, reach, axes, cycles, dre, dim, w, kx, 
                 sums[j] = np.float32(0.0)
     for j in range(N_SUMS):
         total[j] += sums[j]
-    _finish(shared_sums, total, N_SUMS, thread, out[f])
+    finish(shared_sums, total, N_SUMS, thread, out[f])
 
 
 @cuda_kernel
@@ -119,15 +119,15 @@ def _score(volume, row, plane, reach, axes, cycles, dre, dim, w, kx, ky, count, 
         jy, fy = split(y, reach)
         jz, fz = split(z, reach)
         o = jz * plane + jy * row + 2 * jx
-        vr, _, _, _ = _part(volume, o, row, plane, fx, fy, fz)
-        vi, _, _, _ = _part(volume, o + 1, row, plane, fx, fy, fz)
-        dr, di = _turn(dre[f, i], dim[f, i], sign, px * tx + py * ty)
+        vr, _, _, _ = part(volume, o, row, plane, fx, fy, fz)
+        vi, _, _, _ = part(volume, o + 1, row, plane, fx, fy, fz)
+        dr, di = turn(dre[f, i], dim[f, i], sign, px * tx + py * ty)
         for j in range(N_SCORE):
             sums[j] = np.float32(0.0)
         add_score(sums, 0, 1, dr, di, w[f, i], vr, vi)
         for j in range(N_SCORE):
             total[j] += sums[j]
-    _finish(shared_sums, total, N_SCORE, thread, out[f])
+    finish(shared_sums, total, N_SCORE, thread, out[f])
 
 
 def normal_equations(volume, row, plane, reach, axes, cycles, dre, dim, w, kx, ky, count, out):

@@ -1,0 +1,166 @@
+"""Voxels of one box in the order the polish reads them: struct of arrays, band by band.
+
+Of the half transform the independent half space is kept: kx > 0, or kx = 0 and ky > 0, or
+kx = ky = 0 and kz > 0. Voxels are sorted by band, then by tile of 8^3 and row. All boxes of
+one size share a layout; a packed box keeps the part of it that it has weight for, which
+leaves out the missing wedge.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+TILE_PX = 8
+
+EMPTY = 1e-6
+"""Voxels with less than this share of the largest weight tell nothing and are left out."""
+
+
+@dataclass(frozen=True)
+class VoxelLayout:
+    """Which frequencies exist, and in which order.
+
+    Parameters
+    ----------
+    kx, ky, kz : (p,) int16            frequencies [index units of the box]
+    band_start : (n_bands + 1,) int    band i is voxels band_start[i] to band_start[i + 1]
+    r_bands : (n_bands,) float64       outer radius of each band [index units]
+    """
+
+    kx: NDArray[np.int16]
+    ky: NDArray[np.int16]
+    kz: NDArray[np.int16]
+    band_start: NDArray[np.int64]
+    r_bands: NDArray[np.float64]
+
+    @property
+    def n_samples(self) -> int:
+        """Voxels of a box."""
+        return len(self.kx)
+
+    @property
+    def r_max_px(self) -> float:
+        """Largest |k| of the last band [index units]."""
+        return float(self.r_bands[-1])
+
+    def keep(self, chosen: NDArray[np.bool_]) -> "VoxelLayout":
+        """The layout of the chosen (p,) voxels alone, in the same order."""
+        start = np.concatenate([[0], np.cumsum(chosen)])[self.band_start]
+        return VoxelLayout(self.kx[chosen], self.ky[chosen], self.kz[chosen],
+                           start.astype(np.int64), self.r_bands)
+
+
+@dataclass(frozen=True)
+class PackedVoxels:
+    """Data and weights of one box, and the voxels that they belong to.
+
+    Parameters
+    ----------
+    dre, dim, w : (p,) float32 or float16   sum of a X / sigma^2 and of a^2 / sigma^2
+    data_scale, weight_scale : float        stored values are to be multiplied by these powers
+                                            of two (1 in float32)
+    layout : VoxelLayout                    of these p voxels
+    """
+
+    dre: NDArray[Any]
+    dim: NDArray[Any]
+    w: NDArray[Any]
+    data_scale: float
+    weight_scale: float
+    layout: VoxelLayout
+
+    @property
+    def nbytes(self) -> int:
+        """Memory that the voxels take, their frequencies included [bytes]."""
+        return self.dre.nbytes + self.dim.nbytes + self.w.nbytes + 3 * self.layout.kx.nbytes
+
+    @property
+    def norm(self) -> float:
+        """Sum of |data|^2 / weight."""
+        size = self.dre.astype(np.float64) ** 2 + self.dim.astype(np.float64) ** 2
+        weight = self.w.astype(np.float64)
+        seen = weight > 0
+        return float((size[seen] / weight[seen]).sum() * self.data_scale**2 / self.weight_scale)
+
+
+def make_voxel_layout(n: int, r_bands: Sequence[float], r_min: float = 0.0) -> VoxelLayout:
+    """Sort the independent half space of an n^3 box into bands and tiles.
+
+    Parameters
+    ----------
+    n : int                         box edge [px]
+    r_bands : increasing floats     outer radius of each band, the last at most n // 2 - 1
+                                    [index units]
+    r_min : float                   voxels of smaller radius are left out [index units]
+
+    Examples
+    --------
+    >>> layout = make_voxel_layout(8, [1, 1.5])
+    >>> layout.band_start
+    array([0, 3, 9])
+    >>> list(zip(layout.kx.tolist(), layout.ky.tolist(), layout.kz.tolist()))[:3]
+    [(1, 0, 0), (0, 1, 0), (0, 0, 1)]
+    """
+    r = np.asarray(r_bands, np.float64)
+    if r.ndim != 1 or len(r) == 0 or not (np.diff(r) > 0).all() or not r[0] > 0:
+        raise ValueError(f"r_bands is {list(r_bands)}, expected increasing radii above 0")
+    if r[-1] > n // 2 - 1:
+        raise ValueError(
+            f"the last band ends at {r[-1]:g}, but a box of {n} px allows {n // 2 - 1}")
+    last = int(r[-1])
+    both, half = np.arange(-last, last + 1, dtype=np.int16), np.arange(last + 1, dtype=np.int16)
+    kz, ky, kx = (k.ravel() for k in np.meshgrid(both, both, half, indexing="ij"))
+    k2 = kx.astype(np.float64) ** 2 + ky.astype(np.float64) ** 2 + kz.astype(np.float64) ** 2
+    own = (kx > 0) | ((kx == 0) & ((ky > 0) | ((ky == 0) & (kz > 0))))
+    own &= (k2 <= r[-1] * r[-1]) & (k2 >= r_min * r_min)
+    kx, ky, kz = kx[own], ky[own], kz[own]
+    band = np.searchsorted(r * r, k2[own])
+    order = np.lexsort(
+        (kx, ky, kz, kx // TILE_PX, ky // TILE_PX, kz // TILE_PX, band))
+    start = np.searchsorted(band[order], np.arange(len(r) + 1))
+    return VoxelLayout(kx[order], ky[order], kz[order], start.astype(np.int64), r)
+
+
+def pack_voxels(data_rft: NDArray[np.complex64], weight_rft: NDArray[np.float32],
+                layout: VoxelLayout, dtype: type = np.float32) -> PackedVoxels:
+    """Pick the voxels of a layout that have weight from a half transform.
+
+    Parameters
+    ----------
+    data_rft : (g, g, g//2+1) complex64    sum of a X / sigma^2, origin at index 0; g may be
+                                           smaller than the box (cropped transform)
+    weight_rft : (g, g, g//2+1) float32    sum of a^2 / sigma^2
+    layout : VoxelLayout
+    dtype : float32 or float16             float16 halves the memory; values are rounded to
+                                           11 bits after scaling the largest to 2^15
+    """
+    g = data_rft.shape[0]
+    if data_rft.shape != (g, g, g // 2 + 1) or weight_rft.shape != data_rft.shape:
+        raise ValueError(f"data {data_rft.shape} and weight {weight_rft.shape}, "
+                         "expected both (g, g, g//2+1)")
+    if layout.r_max_px > g // 2 - 1:
+        raise ValueError(
+            f"layout reaches {layout.r_max_px:g}, but a grid of {g} allows {g // 2 - 1}")
+    index = (layout.kz.astype(np.int64) % g * g + layout.ky % g) * (g // 2 + 1) + layout.kx
+    weight = weight_rft.reshape(-1)[index].astype(np.float32, copy=False)
+    seen = weight > EMPTY * weight.max(initial=0.0)
+    weight, data = weight[seen], data_rft.reshape(-1)[index[seen]]
+    re, im = data.real.astype(np.float32), data.imag.astype(np.float32)
+    if dtype == np.float32:
+        return PackedVoxels(re, im, weight, 1.0, 1.0, layout.keep(seen))
+    if dtype != np.float16:
+        raise ValueError(f"dtype is {dtype}, expected float32 or float16")
+    data_scale, weight_scale = _half_scale(re, im), _half_scale(weight)
+    return PackedVoxels(
+        (re / data_scale).astype(np.float16), (im / data_scale).astype(np.float16),
+        (weight / weight_scale).astype(np.float16), data_scale, weight_scale, layout.keep(seen))
+
+
+def _half_scale(*parts: NDArray[np.float32]) -> float:
+    """The power of two that brings the largest value below 2^15."""
+    largest = max(float(np.abs(x).max(initial=0.0)) for x in parts)
+    exponent = np.frexp(largest if largest > 0 else 1.0)[1] - 15
+    return float(np.ldexp(1.0, exponent))
