@@ -1,7 +1,7 @@
 """Between a command and the parallel engine: checkpoints, progress, memory, timings."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from sta_mpi.jobs.averaging import Setup, memory_plan
@@ -22,11 +22,13 @@ def open_checkpoints(folder: JobFolder, parameters: ParallelParameters) -> Check
 
 
 def run_stage(job: Job, folder: JobFolder, runtime: Any, parameters: ParallelParameters,
-              checkpoints: CheckpointStore | None = None, memory: MemoryPlan | None = None
-              ) -> JobResult:
+              checkpoints: CheckpointStore | None = None, memory: MemoryPlan | None = None,
+              holders: Mapping[int, int] | None = None) -> JobResult:
     """Run one parallel stage with progress on rank 0.
 
-    A command of several stages opens its checkpoints itself and hands them to each.
+    A command of several stages opens its checkpoints itself and hands them to each, and lets
+    units go back to the ranks that hold their particles (`holders`: `JobResult.unit_rank` of
+    the stage before, with equal units).
     """
     if checkpoints is None:
         checkpoints = open_checkpoints(folder, parameters)
@@ -38,7 +40,7 @@ def run_stage(job: Job, folder: JobFolder, runtime: Any, parameters: ParallelPar
     try:
         result = run_job(job, runtime, checkpoints=checkpoints, progress=show,
                          max_bad_share=parameters.max_bad_share,
-                         dedicated_master=parameters.dedicated_master)
+                         dedicated_master=parameters.dedicated_master, holders=holders)
         state = "finished"
     finally:
         close(state)

@@ -8,7 +8,7 @@ Ranks meet for checkpoints and at the end, after the unit they have in hand.
 import hashlib
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -43,13 +43,14 @@ class _Settings:
     shuffle_seed: int | None
     dedicated_master: bool
     look_ahead: int
+    holders: Mapping[int, int] | None
 
 
 def run_job(job: Job, runtime: Runtime, *, checkpoints: "CheckpointStore | None" = None,
             progress: Callable[[ProgressEvent], None] | None = None,
             max_bad_share: float = 0.05, shuffle_seed: int | None = None,
             dedicated_master: bool = False, look_ahead: int = 1,
-            storage: str = "auto") -> JobResult:
+            storage: str = "auto", holders: Mapping[int, int] | None = None) -> JobResult:
     """Run a job on all ranks and return its outputs; collective.
 
     Parameters
@@ -62,6 +63,8 @@ def run_job(job: Job, runtime: Runtime, *, checkpoints: "CheckpointStore | None"
     dedicated_master : bool                 rank 0 computes no units (for large runs)
     look_ahead : int                        units a rank holds besides the one in hand
     storage : "auto", "rank" or "node"      where running sums are kept
+    holders : mapping or None               unit id -> rank that has its data and does it if it
+                                            can: `JobResult.unit_rank` of a job with equal units
 
     Raises
     ------
@@ -70,7 +73,7 @@ def run_job(job: Job, runtime: Runtime, *, checkpoints: "CheckpointStore | None"
     """
     start = time.monotonic()
     settings = _Settings(progress, max_bad_share, shuffle_seed,
-                         dedicated_master and runtime.size > 1, look_ahead)
+                         dedicated_master and runtime.size > 1, look_ahead, holders)
     units = job.units()
     check_units(units)
     _check_same_everywhere(job, units, runtime)
@@ -96,9 +99,10 @@ def run_job(job: Job, runtime: Runtime, *, checkpoints: "CheckpointStore | None"
     kept.release()
     timing = RankTiming(runtime.rank, runtime.host, worker.n_units, worker.busy_s, worker.wait_s,
                         worker.checkpoint_s, peak_memory_GiB())
-    seconds = runtime.bcast(master.unit_seconds if master is not None else None)
-    return JobResult(outputs, quarantined, runtime.allgather(timing), seconds or {}, resumed,
-                     len(units), time.monotonic() - start, worker.n_checkpoints)
+    seconds, ranks = runtime.bcast(
+        ({}, {}) if master is None else (master.unit_seconds, master.unit_rank))
+    return JobResult(outputs, quarantined, runtime.allgather(timing), seconds, resumed,
+                     len(units), time.monotonic() - start, worker.n_checkpoints, ranks)
 
 
 def _make_loop(job: Job, runtime: Runtime, kept: Accumulators, units: list[Unit],
@@ -118,7 +122,8 @@ def _make_loop(job: Job, runtime: Runtime, kept: Accumulators, units: list[Unit]
     scheduler = Scheduler(
         units, {rank: runtime.node_of[rank] for rank in range(first, runtime.size)},
         finished=[i for part in finished for i in part], quarantined=quarantined,
-        look_ahead=settings.look_ahead, max_bad_share=settings.max_bad_share, order=order)
+        look_ahead=settings.look_ahead, max_bad_share=settings.max_bad_share, order=order,
+        holders=settings.holders)
     interval = checkpoints.interval_s if checkpoints is not None else None
     in_thread = runtime.can_serve_in_thread and not settings.dedicated_master
     return Master(job.name, units, scheduler, master_end, runtime, settings.progress, interval,

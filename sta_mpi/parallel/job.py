@@ -152,6 +152,7 @@ class JobResult:
     timings : list              one entry a rank
     unit_seconds : dict         unit id -> measured seconds of the units run now (not resumed)
     resumed_units : int         units taken from a checkpoint
+    unit_rank : dict            unit id -> rank that did it, of the same units as unit_seconds
     """
 
     outputs: Any
@@ -162,6 +163,7 @@ class JobResult:
     n_units: int
     elapsed_s: float
     checkpoints: int
+    unit_rank: dict[int, int] = field(default_factory=dict)
 
 
 def chunk_rows(rows: NDArray[np.intp], size: int, tail_share: float = 0.15

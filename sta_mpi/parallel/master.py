@@ -37,6 +37,7 @@ class Master:
     Attributes
     ----------
     unit_seconds : dict   unit id -> seconds it took
+    unit_rank : dict      unit id -> rank that did it
     """
 
     def __init__(self, name: str, units: list[Unit], scheduler: Scheduler, channel: MasterChannel,
@@ -57,6 +58,7 @@ class Master:
         self._n_checkpoints = 0
         self._done_cost = sum(self._cost[i] for i in scheduler.finished)
         self.unit_seconds: dict[int, float] = {}
+        self.unit_rank: dict[int, int] = {}
 
     def start(self) -> None:
         """Lease the first units to all workers and begin to serve."""
@@ -103,6 +105,7 @@ class Master:
     def _event(self, worker: int, message: Message) -> Event:
         if message.kind is Kind.DONE:
             self.unit_seconds[message.number] = message.seconds
+            self.unit_rank[message.number] = worker
             self._done_cost += self._cost[message.number]
             return Done(worker, message.number)
         if message.kind is Kind.BAD:

@@ -6,11 +6,13 @@ longest, else a group that no node has, else a share of the group with the most 
 for each of its nodes. A node opens its next group a little before the one in hand runs
 out: one rank then waits for the data of the new group while the others still have work.
 Within a group, largest first. Ties go by group name and unit id, so the order depends on
-the events alone.
+the events alone. Units whose data a worker holds from an earlier run go to it
+(`holders.HeldUnits`) before any of that.
 """
 
 from collections.abc import Collection, Mapping, Sequence
 
+from sta_mpi.parallel.holders import HeldUnits
 from sta_mpi.parallel.job import Unit
 
 
@@ -41,11 +43,15 @@ class UnitPool:
     closed : collection of int        ids that are not to be leased
     order : sequence of int or None   fixed order of ids; groups and costs are then ignored
     open_ahead : mapping of node to int   units left at which a node opens its next group
+    holders : mapping of unit id to worker   who has the data of a unit; not with an `order`
+    node_of : mapping of worker to node   workers that compute; needed for `holders`
     """
 
     def __init__(self, units: Sequence[Unit], closed: Collection[int] = (),
                  order: Sequence[int] | None = None,
-                 open_ahead: Mapping[int, int] | None = None) -> None:
+                 open_ahead: Mapping[int, int] | None = None,
+                 holders: Mapping[int, int] | None = None,
+                 node_of: Mapping[int, int] | None = None) -> None:
         self._open_ahead = open_ahead or {}
         waiting = [unit for unit in units if unit.id not in closed]
         self.remaining = len(waiting)
@@ -57,20 +63,40 @@ class UnitPool:
         largest: dict[str, float] = {}
         for unit in units:
             largest[unit.group] = max(unit.cost, largest.get(unit.group, 0.0))
-        tail = [u for u in waiting if u.cost <= 0.5 * largest[u.group]]
-        head = [u for u in waiting if u.cost > 0.5 * largest[u.group]]
+        small = frozenset(u.id for u in waiting if u.cost <= 0.5 * largest[u.group])
+        self._held = HeldUnits(waiting, holders or {}, node_of or {}, small)
+        held = self._held.ids
+        free = [u for u in waiting if u.id not in held]
+        tail = [u for u in free if u.id in small]
+        head = [u for u in free if u.id not in small]
         self._stages = [_Stage(head), _Stage(tail)]
         self._groups_of: dict[int, list[str]] = {}
         self._nodes_on: dict[str, int] = {}
 
-    def take(self, node: int) -> int | None:
-        """Remove and return the unit this node does next; None where nothing waits."""
+    def take(self, node: int, worker: int | None = None, may_steal: bool = True) -> int | None:
+        """Remove and return the unit that a worker of this node does next; None: none for it.
+
+        Its own units come first, then those that nobody holds, then, where it `may_steal`,
+        those of others.
+        """
+        unit = self._choose(node, worker, may_steal)
+        self.remaining -= unit is not None
+        return unit
+
+    def _choose(self, node: int, worker: int | None, may_steal: bool) -> int | None:
         if self.remaining == 0:
             return None
-        self.remaining -= 1
         if self._order is not None:
             return self._order.pop()
-        stage = next(stage for stage in self._stages if stage.queues)
+        own = None if worker is None else self._held.take_own(worker)
+        if own is not None:
+            return own
+        stage = next((stage for stage in self._stages if stage.queues), None)
+        if stage is not None:
+            return self._of_stage(stage, node)
+        return self._held.steal(-1 if worker is None else worker) if may_steal else None
+
+    def _of_stage(self, stage: _Stage, node: int) -> int:
         mine = self._groups_of.setdefault(node, [])
         own = [group for group in mine if group in stage.queues]
         left = sum(len(stage.queues[group]) for group in own)

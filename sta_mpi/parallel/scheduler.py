@@ -109,14 +109,16 @@ class Scheduler:
     def __init__(self, units: Sequence[Unit], node_of: Mapping[int, int], *,
                  finished: Iterable[int] = (), quarantined: Sequence[Quarantined] = (),
                  look_ahead: int = 1, max_bad_share: float = 0.05,
-                 order: Sequence[int] | None = None) -> None:
+                 order: Sequence[int] | None = None,
+                 holders: Mapping[int, int] | None = None) -> None:
         self.quarantined = list(quarantined)
         self.finished = set(finished)
         closed = self.finished | {bad.id for bad in self.quarantined}
         self._units = units
         self._node_of = dict(node_of)
         ahead = {node: OPEN_AHEAD * count for node, count in Counter(node_of.values()).items()}
-        self._pool = UnitPool(units, closed, order, ahead)
+        self._pool = UnitPool(
+            units, closed, order, ahead, None if order is not None else holders, self._node_of)
         self._look_ahead = look_ahead
         self._max_bad = max_bad_share * len(units)
         self._held: dict[int, set[int]] = {}
@@ -197,9 +199,11 @@ class Scheduler:
                 is_tail = self._pool.remaining <= TAIL * len(self._node_of)
                 if len(self._held[worker]) >= (1 if is_tail else level):
                     continue
-                unit = self._pool.take(self._node_of[worker])
+                # a unit of another worker is taken when there is nothing else to do, not ahead
+                unit = self._pool.take(self._node_of[worker], worker,
+                                       may_steal=not self._held[worker])
                 if unit is None:
-                    return actions
+                    continue
                 self._held[worker].add(unit)
                 actions.append(Lease(worker, unit))
         return actions

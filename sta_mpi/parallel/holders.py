@@ -1,0 +1,63 @@
+"""Units whose data a worker still has from the round before, and who takes them.
+
+A worker takes the units it holds first: for them nothing is read or cut again. Units that
+nobody holds go the ordinary way (`pool.UnitPool`). A worker with nothing left of its own
+then steals: from the worker with the most work waiting, of equal ones that on its own node,
+the unit which that one would do last. No result depends on it.
+"""
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+
+from sta_mpi.parallel.job import Unit
+
+
+class HeldUnits:
+    """Waiting units by the worker that holds their data.
+
+    Parameters
+    ----------
+    units : sequence of Unit             waiting units; those without a holder are left out
+    holders : mapping of unit id to worker
+    node_of : mapping of worker to node   workers that compute; other holders count as none
+    small : collection of int            ids that are done last, so that all workers end together
+    """
+
+    def __init__(self, units: Sequence[Unit], holders: Mapping[int, int],
+                 node_of: Mapping[int, int], small: frozenset[int] = frozenset()) -> None:
+        self._node_of = dict(node_of)
+        mine: dict[int, list[Unit]] = {}
+        for unit in units:
+            worker = holders.get(unit.id)
+            if worker in self._node_of:
+                mine.setdefault(worker, []).append(unit)
+        self._queues = {
+            worker: deque(sorted(own, key=lambda u: (u.id in small, u.group, -u.cost, u.id)))
+            for worker, own in sorted(mine.items())}
+        self._cost = {worker: sum(u.cost for u in own) for worker, own in mine.items()}
+
+    @property
+    def ids(self) -> set[int]:
+        """The units that wait here."""
+        return {unit.id for queue in self._queues.values() for unit in queue}
+
+    def take_own(self, worker: int) -> int | None:
+        """Remove and return the worker's next own unit; None where it has none left.
+
+        Groups come one after the other, in each the largest units first, small ones last.
+        """
+        queue = self._queues.get(worker)
+        return self._taken(worker, queue.popleft()) if queue else None
+
+    def steal(self, thief: int) -> int | None:
+        """Remove and return the unit that the worker with the most work left would do last."""
+        busy = [worker for worker, queue in self._queues.items() if queue]
+        if not busy:
+            return None
+        node = self._node_of.get(thief)
+        victim = max(busy, key=lambda w: (self._cost[w], self._node_of[w] == node, -w))
+        return self._taken(victim, self._queues[victim].pop())
+
+    def _taken(self, worker: int, unit: Unit) -> int:
+        self._cost[worker] -= unit.cost
+        return unit.id
