@@ -9,177 +9,193 @@ data makes one matrix of all rotations serve all particles of all series:
 
 Both are dense matrix products in float32, the fastest thing a processor does. The merge
 interpolates, so scores are good for choosing candidates, not for the last digits: the best
-few go on to a search on the tilt images themselves.
+few go on to a search on the tilt images themselves (`multi_start`).
+
+Products are made in tiles of rotations, each reduced at once to the best shift, so that
+cross terms never leave the cache. Where a window limits the poses of each particle
+(`rotation_list`), only the blocks of rotations that it meets are multiplied.
 """
 
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sta_mpi.align.observation import TiltSamples
-from sta_mpi.align.reference import Reference
-from sta_mpi.geometry.rotations import angular_distance_deg
-from sta_mpi.kernels.gather import gather_box
-from sta_mpi.kernels.insert import insert_slices
+from sta_mpi.align.candidates import Candidates, pick_candidates
+from sta_mpi.align.rotated_reference import (
+    RotatedReference,
+    RotatedSource,
+    Rows,
+    rotate_reference,
+)
+from sta_mpi.align.rotation_list import PoseWindow, SearchList
+from sta_mpi.align.voxel_band import (
+    MergedBand,
+    VoxelBand,
+    make_voxel_band,
+    merge_band,
+    shift_phases_of_band,
+)
+
+__all__ = [
+    "Candidates",
+    "MergedBand",
+    "RotatedReference",
+    "VoxelBand",
+    "make_voxel_band",
+    "merge_band",
+    "rotate_reference",
+    "search_batch",
+    "search_bytes",
+    "shift_phases_of_band",
+    "work_share",
+]
 
 Floats = NDArray[np.float64]
-Reals = NDArray[np.float32]
+Flags = NDArray[np.bool_]
+
+TILE = 384
+"""Rotations multiplied at once: enough for the full rate of the product, and with 32
+particles and 33 shifts their cross terms (1.6 MB) stay in the cache."""
 
 
-@dataclass(frozen=True)
-class VoxelBand:
-    """Independent Fourier voxels of a low band.
-
-    Parameters
-    ----------
-    box_px : int                 box whose index units are used
-    grid_px : int                edge of the small grid that holds the band
-    r_max : float                largest |K|
-    index : (k,) int             flat places in a (g, g, g//2+1) half transform
-    K_xyz : (k, 3) float64       their frequencies
-    """
-
-    box_px: int
-    grid_px: int
-    r_max: float
-    index: NDArray[np.intp]
-    K_xyz: Floats
-
-
-def make_voxel_band(box_px: int, r_max: float, r_min: float = 0.0) -> VoxelBand:
-    """The half space of voxels with r_min <= |K| <= r_max, without the origin."""
-    grid = min(2 * (int(np.ceil(r_max)) + 2), box_px)
-    full = np.fft.fftfreq(grid) * grid
-    half = np.arange(grid // 2 + 1, dtype=float)
-    z, y, x = np.meshgrid(full, full, half, indexing="ij")
-    radius = np.sqrt(x**2 + y**2 + z**2)
-    own = (x > 0) | ((x == 0) & ((y > 0) | ((y == 0) & (z > 0))))
-    inside = own & (radius >= r_min) & (radius <= r_max)
-    index = np.flatnonzero(inside)
-    K_xyz = np.stack([x.ravel()[index], y.ravel()[index], z.ravel()[index]], axis=1)
-    return VoxelBand(box_px, grid, float(r_max), index, K_xyz)
-
-
-@dataclass(frozen=True)
-class RotatedReference:
-    """A reference in all orientations of a list, on the voxels of a band.
-
-    Parameters
-    ----------
-    rotations : (R, 3, 3) float64    R_p2t of the candidates
-    values : (R, 2 k) float32        real parts, then imaginary parts
-    power : (R, k) float32           |V|^2
-    """
-
-    rotations: Floats
-    values: Reals
-    power: Reals
-
-
-def rotate_reference(reference: Reference, band: VoxelBand, rotations: Floats
-                     ) -> RotatedReference:
-    """Gather the reference in all orientations; cost about 10 ns a voxel and rotation."""
-    k = len(band.index)
-    values = np.empty((len(rotations), 2 * k), np.float32)
-    for row, R in zip(values, rotations, strict=True):
-        # tomogram frequency K is read at R^T K of the particle's own transform
-        turned = gather_box(reference.volume, np.ascontiguousarray(R.T), band.grid_px, band.r_max)
-        picked = turned.reshape(-1)[band.index]
-        row[:k], row[k:] = picked.real, picked.imag
-    return RotatedReference(rotations, values, values[:, :k] ** 2 + values[:, k:] ** 2)
-
-
-@dataclass(frozen=True)
-class MergedBand:
-    """One particle's data and weights on the voxels of a band.
-
-    Parameters
-    ----------
-    data : (k,) complex64
-    weight : (k,) float32
-    """
-
-    data: NDArray[np.complex64]
-    weight: Reals
-
-
-def merge_band(samples: TiltSamples, band: VoxelBand) -> MergedBand:
-    """Merge the slices of a particle into the voxels of the tomogram frame."""
-    n, grid = samples.data_rft.shape[1], band.grid_px
-    rows = np.r_[0 : (grid + 1) // 2, n - grid // 2 : n]
-    columns = slice(0, grid // 2 + 1)
-    sums = np.zeros((grid, grid, grid // 2 + 1, 4), np.float32)
-    insert_slices(
-        sums, np.ascontiguousarray(samples.data_rft[:, rows, columns]),
-        np.ascontiguousarray(samples.weight_rft[:, rows, columns]),
-        np.ascontiguousarray(samples.rotation[:, :2]), min(band.r_max + 1, grid // 2 - 1))
-    flat = sums.reshape(-1, 4)[band.index]
-    return MergedBand((flat[:, 0] + 1j * flat[:, 1]).astype(np.complex64), flat[:, 2].copy())
-
-
-@dataclass(frozen=True)
-class Candidates:
-    """The best candidates of one particle, best first.
-
-    Parameters
-    ----------
-    i_rotation, i_shift : (c,) int
-    loglik : (c,) float64    with the grey scale fitted to each candidate, up to a constant
-    """
-
-    i_rotation: NDArray[np.intp]
-    i_shift: NDArray[np.intp]
-    loglik: Floats
-
-
-def shift_phases_of_band(band: VoxelBand, shifts_px: Floats) -> NDArray[np.complex64]:
-    """exp(+2 pi i K.t / n), (k, S), of shifts (S, 3) in tomogram axes."""
-    phase = band.K_xyz @ shifts_px.T * (2 * np.pi / band.box_px)
-    return np.exp(1j * phase).astype(np.complex64)
-
-
-def search_batch(merged: list[MergedBand], rotated: RotatedReference,
+def search_batch(merged: Sequence[MergedBand], rotated: RotatedSource,
                  phases: NDArray[np.complex64], n_candidates: int, separation_deg: float,
-                 log_prior: Floats | None = None) -> list[Candidates]:
+                 log_prior: Floats | None = None, search_list: SearchList | None = None,
+                 window: PoseWindow | None = None, operators: Floats | None = None,
+                 tile: int = TILE) -> list[Candidates]:
     """Candidates of a batch of particles.
 
     Parameters
     ----------
-    merged : list of MergedBand        b particles
+    merged : sequence of MergedBand    b particles
+    rotated : RotatedReference or TiledReference    g references in R orientations
     phases : (k, S) complex64          from `shift_phases_of_band`
-    n_candidates : int                 at most this many a particle
-    separation_deg : float             candidates lie at least this far apart in angle
+    n_candidates : int                 at most this many a particle and reference
+    separation_deg : float             candidates of a reference lie at least this far apart
     log_prior : (b, R) float64 or None   added to the log-likelihood of rotations
+    search_list : SearchList or None   whose rotations `rotated` has; needed with a window
+    window : PoseWindow or None        orientations allowed to each particle
+    operators : (n, 3, 3) or None      symmetry: mates R S are as near as R itself
+    tile : int                         rotations multiplied at once; results do not depend on it
+
+    Returns
+    -------
+    list of b Candidates    of all references together, best first
 
     Notes
     -----
     The grey scale is fitted to each candidate: log L = cross^2 / power for positive cross.
-    About 4 k R (S + 1) flops a particle, in two products.
+    About 4 k R (S + 1) flops a particle and reference, times the share that the window meets.
     """
-    n_shifts = phases.shape[1]
-    moved = np.concatenate([m.data[:, None] * phases for m in merged], axis=1)
-    columns = np.concatenate([moved.real, moved.imag], axis=0)
-    cross = (rotated.values @ columns).reshape(len(rotated.rotations), len(merged), n_shifts)
-    power = rotated.power @ np.stack([m.weight for m in merged], axis=1)
-    i_shift = cross.argmax(axis=2)
-    best = np.take_along_axis(cross, i_shift[..., None], axis=2)[..., 0].astype(np.float64)
-    loglik = np.where(best > 0, best**2, 0.0) / np.maximum(power, 1e-20)
+    xp = rotated.xp
+    if not merged:
+        return []
+    allowed = None
+    if window is not None:
+        if search_list is None or len(search_list) != len(rotated.rotations):
+            raise ValueError("a window needs the search list that the reference was rotated by")
+        if len(window) != len(merged):
+            raise ValueError(f"a window for {len(window)} particles, expected {len(merged)}")
+        allowed = window.allows(search_list.rotations, search_list.n_fold)
+    columns, weights = _columns(merged, phases, xp)
+    shape = rotated.n_references, len(merged), len(rotated.rotations)
+    loglik = xp.full(shape, -np.inf, np.float32)
+    i_shift = xp.zeros(shape, np.int16)
+    for start, stop, wanted in _tiles(search_list, allowed, shape[2], max(tile, 1)):
+        _score_tile(rotated.tile(start, stop), columns, weights, _runs(wanted, len(merged)),
+                    loglik[:, :, start:stop], i_shift[:, :, start:stop], xp)
     if log_prior is not None:
-        loglik += log_prior.T
-    return [_distinct(loglik[:, i], i_shift[:, i], rotated.rotations, n_candidates,
-                      separation_deg) for i in range(len(merged))]
+        loglik += xp.asarray(log_prior, np.float32)
+    if allowed is not None:
+        loglik[:, xp.asarray(~allowed.T)] = -np.inf
+    return pick_candidates(loglik, i_shift, rotated.rotations, n_candidates, separation_deg,
+                           operators, xp)
 
 
-def _distinct(loglik: Floats, i_shift: NDArray[np.intp], rotations: Floats, n_candidates: int,
-              separation_deg: float) -> Candidates:
-    """The best rotations that are not neighbours of a better one."""
-    order = np.argsort(-loglik, kind="stable")[: 40 * n_candidates]
-    kept: list[int] = []
-    for i in order:
-        if all(angular_distance_deg(rotations[i], rotations[j]) >= separation_deg for j in kept):
-            kept.append(int(i))
-            if len(kept) == n_candidates:
-                break
-    rows = np.array(kept, np.intp)
-    return Candidates(rows, i_shift[rows], loglik[rows])
+def work_share(search_list: SearchList, window: PoseWindow) -> float:
+    """Part of the products of a whole search that one within a window makes."""
+    allowed = window.allows(search_list.rotations, search_list.n_fold)
+    done = sum((stop - start) * int(wanted.sum())
+               for start, stop, wanted in _tiles(search_list, allowed, len(search_list), TILE)
+               if wanted is not None)
+    return done / allowed.size
+
+
+def search_bytes(n_rotations: int, n_voxels: int, n_shifts: int, n_particles: int,
+                 n_references: int = 1, is_tiled: bool = False, tile: int = TILE) -> int:
+    """Memory that a search takes beside the particles' merged bands.
+
+    Parameters
+    ----------
+    n_rotations, n_voxels, n_shifts, n_particles, n_references : int    R, k, S, b, g
+    is_tiled : bool    rotated references are made in tiles (`TiledReference`)
+    tile : int         rotations multiplied at once
+
+    Notes
+    -----
+    Rotated references 12 g R k (or g t k), columns 24 b S k with those in complex form they
+    are made of, cross terms 8 t b S, log-likelihoods and shifts 14 g R b, in bytes.
+    """
+    rows = min(tile, n_rotations) if is_tiled else n_rotations
+    return (12 * n_references * rows * n_voxels + 24 * n_particles * n_shifts * n_voxels
+            + 8 * min(tile, n_rotations) * n_particles * n_shifts
+            + 14 * n_references * n_rotations * n_particles)
+
+
+def _columns(merged: Sequence[MergedBand], phases: NDArray[np.complex64], xp: Any
+             ) -> tuple[Any, Any]:
+    """Shifted data (2 k, b S) float32, real parts first, and weights (k, b) float32."""
+    data = xp.asarray(np.stack([m.data for m in merged], axis=1))
+    k = len(data)
+    moved = (data[:, :, None] * xp.asarray(phases)[:, None, :]).reshape(k, -1)
+    columns = xp.empty((2 * k, moved.shape[1]), np.float32)
+    columns[:k], columns[k:] = moved.real, moved.imag
+    return columns, xp.asarray(np.stack([m.weight for m in merged], axis=1))
+
+
+def _score_tile(rows: Rows, columns: Any, weights: Any, runs: list[tuple[int, int]],
+                loglik: Any, i_shift: Any, xp: Any) -> None:
+    """Fill in log-likelihood and best shift (g, b, t) of some runs of particles."""
+    n_shifts = columns.shape[1] // weights.shape[1]
+    for first, last in runs:
+        own, weight = columns[:, first * n_shifts : last * n_shifts], weights[:, first:last]
+        for g, (values, power) in enumerate(zip(*rows, strict=True)):
+            cross = (values @ own).reshape(len(values), last - first, n_shifts)
+            best = cross.argmax(axis=2)
+            peak = xp.maximum(xp.take_along_axis(cross, best[:, :, None], axis=2)[:, :, 0], 0.0)
+            loglik[g, first:last] = (peak * peak / xp.maximum(power @ weight, 1e-20)).T
+            i_shift[g, first:last] = best.T
+
+
+def _tiles(search_list: SearchList | None, allowed: Flags | None, n_rotations: int, tile: int
+           ) -> Iterator[tuple[int, int, Flags | None]]:
+    """(start, stop, which particles (b,) or None for all) of the products to make.
+
+    Neighbouring blocks that the same particles want are joined up to `tile` rotations.
+    """
+    if search_list is None or allowed is None:
+        for start in range(0, n_rotations, tile):
+            yield start, min(start + tile, n_rotations), None
+        return
+    edges = search_list.block_start
+    wanted = np.logical_or.reduceat(allowed, edges[:-1], axis=0)
+    i = 0
+    while i < len(wanted):
+        j = i + 1
+        while (j < len(wanted) and edges[j + 1] - edges[i] <= tile
+               and (wanted[j] == wanted[i]).all()):
+            j += 1
+        if wanted[i].any():
+            for start in range(edges[i], edges[j], tile):
+                yield start, min(start + tile, int(edges[j])), wanted[i]
+        i = j
+
+
+def _runs(wanted: Flags | None, n: int) -> list[tuple[int, int]]:
+    """(first, last) of the runs of neighbours that are wanted."""
+    if wanted is None:
+        return [(0, n)]
+    steps = np.flatnonzero(np.diff(np.r_[False, wanted, False]))
+    return [(int(a), int(b)) for a, b in steps.reshape(-1, 2)]

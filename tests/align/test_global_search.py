@@ -74,7 +74,7 @@ def test_cross_terms_equal_the_direct_sum_over_voxels(rotated):
     shifts = np.array([[1.0, -2.0, 0.5]])
     found = search_batch([merged], reference, shift_phases_of_band(band, shifts), 1, 10.0)[0]
     k = len(band.index)
-    V = reference.values[found.i_rotation[0]]
+    V = reference.values[0, found.i_rotation[0]]
     V = V[:k] + 1j * V[k:]
     turn = np.exp(2j * np.pi * band.K_xyz @ shifts[0] / BOX)
     cross = np.sum((V.conj() * merged.data * turn).real)
