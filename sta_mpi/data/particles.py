@@ -8,7 +8,7 @@ identity for boxes parallel to the tomogram.
 """
 
 from dataclasses import dataclass, field, fields, replace
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -74,7 +74,7 @@ class Particles:
         """(n, 3) refined positions [Å from the tomogram centre]."""
         return self.xyz_A + self.offset_A
 
-    def select(self, rows: NDArray[np.intp] | NDArray[np.bool_]) -> "Particles":
+    def select(self, rows: NDArray[np.intp] | NDArray[np.bool_]) -> Self:
         """The particles `rows` (indices or mask), in that order; arrays are copied."""
         changed: dict[str, Any] = {}
         for item in fields(self):

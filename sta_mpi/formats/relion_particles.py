@@ -45,8 +45,8 @@ from sta_mpi.formats.star import StarFile, read_star
 from sta_mpi.formats.star_table import StarTable
 from sta_mpi.formats.visible_frames import BEYOND, parse_visible
 
-__all__ = ["RelionParticles", "read_particles", "renumber", "tilt_series_with_aberrations",
-           "write_particles"]
+__all__ = ["RelionParticles", "particle_table_of", "particles_from_star", "read_particles",
+           "renumber", "tilt_series_with_aberrations", "write_particles"]
 
 
 def read_particles(path: str | os.PathLike[str], tomograms: TomogramSet, *,
@@ -72,21 +72,29 @@ def read_particles(path: str | os.PathLike[str], tomograms: TomogramSet, *,
                            tomograms', missing columns, values that are not finite
     FormatError            not a STAR file
     """
-    star = read_star(path)
-    table = _particle_table(star)
+    return particles_from_star(read_star(path), Path(path), tomograms,
+                               renumber_repeats=renumber_repeats,
+                               coordinate_pixel_A=coordinate_pixel_A)
+
+
+def particles_from_star(star: StarFile, path: Path, tomograms: TomogramSet, *,
+                        renumber_repeats: bool = False,
+                        coordinate_pixel_A: float | None = None) -> RelionParticles:
+    """Like `read_particles`, of tables in memory; `path` says what image names are beside."""
+    table = particle_table_of(star)
     i_tomo = _tomogram_indices(table, tomograms)
     optics, group = _optics(star, table, i_tomo, tomograms)
     xyz_A = read_positions(table, i_tomo, tomograms, optics, coordinate_pixel_A)
     R_box2t, R_part = box_rotations(table), part_rotations(table)
     origin_A = np.stack([table.finite(label, 0.0) for label in ORIGINS], axis=1)
     names = _names(table, tomograms, i_tomo)
-    image_names, folder = _image_names(table, "rlnImageName", Path(path))
+    image_names, folder = _image_names(table, "rlnImageName", path)
     others = tuple(t for t in star if t is not table and t.name != "optics")
     particles = RelionParticles(
         tomo_names=list(tomograms.names), i_tomo=i_tomo, names=names, xyz_A=xyz_A,
         offset_A=0.0 - np.einsum("nij,nj->ni", R_box2t, origin_A), R_p2t=R_box2t @ R_part,
         R_box2t=R_box2t, half=_halves(table), optics_group=group, image_names=image_names,
-        weight_names=_image_names(table, "rlnCtfImage", Path(path), folder)[0],
+        weight_names=_image_names(table, "rlnCtfImage", path, folder)[0],
         visible=_visible(table, i_tomo, names, tomograms), columns=dict(table.columns),
         optics=optics, other_tables=others, image_folder=folder,
         **_image_facts(star, table, optics, group))
@@ -106,7 +114,7 @@ def tilt_series_with_aberrations(tomograms: TomogramSet, name: str,
         series, particles.optics, particles)
 
 
-def _particle_table(star: StarFile) -> StarTable:
+def particle_table_of(star: StarFile) -> StarTable:
     """The table `particles`, else the first loop that names tomograms."""
     if "particles" in star:
         table = star["particles"]

@@ -1,0 +1,1 @@
+"""Which particles there are: duplicates, lattices, regions, selection; pure functions of arrays."""
