@@ -122,6 +122,10 @@ class TransferModel:
         transfer *= self.inverse_noise(n_px, tilts)
         return transfer
 
+    def fresh(self) -> "TransferModel":
+        """The same model without the images that it keeps for its tilts: a few kB."""
+        return TransferModel(self.series, self._noise, self.voxel_A, self.weighting)
+
     def odd_phases(self, n_px: int) -> NDArray[np.complex64] | None:
         """Factors that undo the odd aberrations of the images; None without any."""
         return odd_aberration_factors(self.series.optics, n_px, self.voxel_A)
@@ -143,6 +147,19 @@ class TiltObservation:
         weight = self.model.weight(size_px, self.xyz_A, self.tilts)
         rotation = self.model.series.rotation[self.tilts]
         return TiltSamples(data, weight, rotation, self.tilts)
+
+
+@dataclass(frozen=True)
+class BoxObservation:
+    """One particle's merged samples, which exist on one grid only."""
+
+    merged: BoxSamples
+
+    def samples(self, size_px: int) -> BoxSamples:
+        """The samples, if their grid is the one asked for."""
+        if len(self.merged.data_rft) != size_px:
+            raise ValueError(f"box samples have {len(self.merged.data_rft)} px, not {size_px}")
+        return self.merged
 
 
 class SeriesObserver:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sta_mpi.align.observe import observe_box
+from sta_mpi.align.observe import BoxObservation, observe_box
 from sta_mpi.errors import DataError, InputError
 from sta_mpi.formats.mrc import read_mrc
 from sta_mpi.jobs.inputs import InputSet
@@ -50,10 +50,15 @@ class BoxSource:
         self._read(0)
 
     def prepare(self, runtime: Any, plans: FftPlans) -> None:
-        """Scale the weights by the noise power of each half-set's first boxes."""
+        """Scale the weights by the noise power of each half-set's first boxes, read once."""
         self._plans = plans
-        self._noise = runtime.bcast(
-            {h: self._measure(h) for h in (1, 2)} if runtime.is_root else {})
+        if not self._noise:
+            self._noise = runtime.bcast(
+                {h: self._measure(h) for h in (1, 2)} if runtime.is_root else {})
+
+    def model_group(self, row: int) -> int:
+        """Boxes have no transfer model."""
+        return 0
 
     def _measure(self, half: int) -> float:
         power = gain = 0.0
@@ -89,17 +94,4 @@ class BoxSource:
             data * np.float32(gain), weight, particles.R_box2t[row], offset_A,
             self.options.frame.voxel_A, self._noise[half] * gain**2, self._plans,
             str(particles.names[row]))
-        return _FixedSamples(samples)
-
-
-@dataclass(frozen=True)
-class _FixedSamples:
-    """Samples that exist on one grid only."""
-
-    fixed: Any
-
-    def samples(self, size_px: int) -> Any:
-        """The samples, if their grid is the one asked for."""
-        if len(self.fixed.data_rft) != size_px:
-            raise ValueError(f"box samples have {len(self.fixed.data_rft)} px, not {size_px}")
-        return self.fixed
+        return BoxObservation(samples)

@@ -53,13 +53,19 @@ class StackSource:
                              f"images than visible tilts ({len(tilts)}). Extract again.")
 
     def prepare(self, runtime: Any, plans: FftPlans) -> None:
-        """Measure the noise on rank 0 and hand it round."""
+        """Measure the noise on rank 0, once, and hand it round."""
         self._plans = plans
         self._observers.clear()
+        if self._noise:
+            return
         self._noise = runtime.bcast(
             {h: self._measure_noise(h) for h in (1, 2)} if runtime.is_root else {})
         for half, spectra in self._noise.items():
             self._gain[half] = unit_gain(float(np.median(np.concatenate(spectra))))
+
+    def model_group(self, row: int) -> tuple[int, int]:
+        """Stacks of one series and half-set share noise and transfer."""
+        return int(self.half[row]), int(self.inputs.particles.i_tomo[row])
 
     def _measure_noise(self, half: int) -> list[Floats]:
         """Noise power a tilt and shell of a half-set's images before CTF multiplication.
@@ -128,8 +134,9 @@ class StackSource:
         """Read the stack of particle `row` and centre it with its offset."""
         particles = self.inputs.particles
         i = int(particles.i_tomo[row])
-        key = (int(self.half[row]), i)
+        key = self.model_group(row)
         if key not in self._observers:
+            self._observers.clear()    # units come by series and half
             self._observers[key] = self._observer_with(
                 self._noise[key[0]][i] * self._gain[key[0]] ** 2, self.inputs.series[i])
         tilts, stack = self._tilts(row), self._read(row)

@@ -1,5 +1,7 @@
 """Particles cut from tilt images, which are kept once a node."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -45,7 +47,7 @@ class TiltSeriesSource:
 
     def bytes_shared(self) -> int:
         """Node-shared memory of the tilt images that are held at once."""
-        return 4 * self.n_slots * max(_Slot.size(ts) for ts in self.inputs.used_series)
+        return 4 * self.n_slots * max(SeriesImages.size(ts) for ts in self.inputs.used_series)
 
     def check(self) -> None:
         """Refuse series whose particles cannot be located on images."""
@@ -76,8 +78,15 @@ class TiltSeriesSource:
         self._plans = plans
         self._observers.clear()
         if self._store is None:
-            largest = max(_Slot.size(ts) for ts in self.inputs.used_series)
+            largest = max(SeriesImages.size(ts) for ts in self.inputs.used_series)
             self._store = runtime.slots(self.n_slots, (largest,), np.float32)
+
+    @contextmanager
+    def loaded(self, i_tomo: int) -> Iterator["SeriesImages"]:
+        """Images of a series with their statistics, read by the first rank that asks."""
+        ts = self.inputs.series[i_tomo]
+        with self._store.load_once(i_tomo, lambda a: self._load(ts, SeriesImages(ts, a))) as flat:
+            yield SeriesImages(ts, flat)
 
     def observe(self, row: int, offset_A: Floats) -> Any:
         """Cut particle `row` at its picked position plus offset."""
@@ -85,8 +94,7 @@ class TiltSeriesSource:
         i_tomo = int(particles.i_tomo[row])
         ts = self.inputs.series[i_tomo]
         xyz_A = particles.xyz_A[row] + offset_A
-        with self._store.load_once(i_tomo, lambda a: self._load(ts, _Slot(ts, a))) as flat:
-            slot = _Slot(ts, flat)
+        with self.loaded(i_tomo) as slot:
             observer = self._observer(i_tomo, slot)
             tilts = within_dose(observer.visible_tilts(xyz_A), ts,
                                  self.options.max_dose_e_per_A2)
@@ -96,7 +104,11 @@ class TiltSeriesSource:
             return observer.observe(
                 list(slot.images), xyz_A, tilts, str(particles.names[row]), motion_A)
 
-    def _observer(self, i_tomo: int, slot: "_Slot") -> SeriesObserver:
+    def model_group(self, row: int) -> int:
+        """Particles of one series share noise and transfer."""
+        return int(self.inputs.particles.i_tomo[row])
+
+    def _observer(self, i_tomo: int, slot: "SeriesImages") -> SeriesObserver:
         """The observer of a series; only the last one is kept, units come by series."""
         if i_tomo not in self._observers:
             self._observers.clear()
@@ -106,7 +118,7 @@ class TiltSeriesSource:
                 self._plans)
         return self._observers[i_tomo]
 
-    def _load(self, ts: TiltSeries, slot: "_Slot") -> None:
+    def _load(self, ts: TiltSeries, slot: "SeriesImages") -> None:
         beside = [self.inputs.paths.tomograms, self.inputs.paths.particles]
         for i, image in enumerate(series_images(ts, beside)):
             if image.shape != slot.images.shape[1:]:
@@ -120,7 +132,7 @@ class TiltSeriesSource:
             slot.sd[i] = values.std(dtype=np.float64)
             slot.noise[i] = self._noise(slot, i)
 
-    def _noise(self, slot: "_Slot", i: int) -> Floats:
+    def _noise(self, slot: "SeriesImages", i: int) -> Floats:
         n_shells = slot.noise.shape[1]
         sd = slot.sd[i]
         if not self.options.measured_noise or not np.isfinite(sd) or sd <= 0:
@@ -132,7 +144,7 @@ class TiltSeriesSource:
         return np.maximum(spectrum, 1e-4 * spectrum.max())
 
 
-class _Slot:
+class SeriesImages:
     """One tilt series in a flat float32 array: images, mean, sd and noise spectra."""
 
     def __init__(self, ts: TiltSeries, flat: NDArray[np.float32]) -> None:

@@ -6,6 +6,7 @@ whole box is on no tilt image. The kinds are in `source_tilts`, `source_stacks` 
 `source_boxes`.
 """
 
+from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -38,6 +39,9 @@ class Source(Protocol):
 
     def bytes_shared(self) -> int:
         """Node-shared memory [bytes]."""
+
+    def model_group(self, row: int) -> Hashable:
+        """Equal for particles whose observations share a `TransferModel`."""
 
     def observe(self, row: int, offset_A: Floats) -> Any:
         """One particle's observation with the refined offset; has `.samples(size_px)`.

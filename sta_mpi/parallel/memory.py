@@ -128,6 +128,28 @@ def _read_number(path: Path) -> float | None:
         return None
 
 
+def room_GiB(plan: MemoryPlan, ranks: int, max_memory_GiB: float | None = None,
+             now_bytes: float | None = None, free_GiB: float | None = None) -> float:
+    """Return what a plan leaves of a node's memory [GiB], negative where it does not fit.
+
+    Parameters are those of `check_memory`.
+    """
+    now = process_bytes() if now_bytes is None else now_bytes
+    limit, _ = _limit(ranks, now, available_GiB() if free_GiB is None else free_GiB,
+                      max_memory_GiB)
+    return limit - plan.node_peak_GiB(ranks, now)
+
+
+def _limit(ranks: int, now: float, free_GiB: float, max_memory_GiB: float | None
+           ) -> tuple[float, str]:
+    """(largest peak of a node [GiB], where that number comes from)."""
+    # what the ranks hold already is no longer free, but it is part of the peak
+    limit = free_GiB + ranks * now / GiB
+    if max_memory_GiB is not None and max_memory_GiB < limit:
+        return max_memory_GiB, "may use (--max-memory-GiB)"
+    return limit, "has"
+
+
 def check_memory(plan: MemoryPlan, ranks: int, host: str, max_memory_GiB: float | None = None,
                  now_bytes: float | None = None, free_GiB: float | None = None) -> float:
     """Return the predicted peak of a node [GiB]; ResourceError where it does not fit.
@@ -143,10 +165,7 @@ def check_memory(plan: MemoryPlan, ranks: int, host: str, max_memory_GiB: float 
     now = process_bytes() if now_bytes is None else now_bytes
     free = available_GiB() if free_GiB is None else free_GiB
     peak = plan.node_peak_GiB(ranks, now)
-    # what the ranks hold already is no longer free, but it is part of the peak
-    limit, source = free + ranks * now / GiB, "has"
-    if max_memory_GiB is not None and max_memory_GiB < limit:
-        limit, source = max_memory_GiB, "may use (--max-memory-GiB)"
+    limit, source = _limit(ranks, now, free, max_memory_GiB)
     if peak > limit:
         shared = sum(plan.node_bytes.values()) / GiB
         each = plan.node_peak_GiB(1, now) - shared

@@ -17,7 +17,7 @@ class JobParameters(BaseModel):
 
     RUNTIME_FIELDS: ClassVar[frozenset[str]] = frozenset(
         {"output", "max_memory_GiB", "checkpoint_minutes", "restart", "dry_run",
-         "dedicated_master", "log_all_ranks", "quiet"})
+         "dedicated_master", "log_all_ranks", "quiet", "scratch_dir"})
 
     output: Path = Field(description="Output folder of the job.", json_schema_extra={"short": "-o"})
     seed: int = Field(1, ge=0, description="Seed of all random numbers.")

@@ -132,15 +132,15 @@ def pack_samples(data_rft: NDArray[np.complex64], weight_rft: NDArray[np.float32
                              np.ascontiguousarray(weight), one, one)
     if dtype != np.float16:
         raise ValueError(f"dtype is {dtype}, expected float32 or float16")
-    data_scale = _half_scale(np.maximum(np.abs(parts[0]), np.abs(parts[1])))
-    weight_scale = _half_scale(np.abs(weight))
+    data_scale = half_scale(np.maximum(np.abs(parts[0]), np.abs(parts[1])))
+    weight_scale = half_scale(np.abs(weight))
     per_data, per_weight = 1.0 / data_scale[:, None], 1.0 / weight_scale[:, None]
     return PackedSamples(
         (parts[0] * per_data).astype(np.float16), (parts[1] * per_data).astype(np.float16),
         (weight * per_weight).astype(np.float16), data_scale, weight_scale)
 
 
-def _half_scale(size: NDArray[np.float32]) -> Floats:
+def half_scale(size: NDArray[np.floating]) -> Floats:
     """Powers of two (m,) that bring the largest of each row of (m, p) below 2^15."""
     largest = size.max(axis=1, initial=0.0).astype(np.float64)
     exponent = np.frexp(np.where(largest > 0, largest, 1.0))[1] - 15
