@@ -12,17 +12,19 @@ the independent half plane of frequencies in a band,
 
 with s the grey scale of the reference. Cross terms of all rotations and shifts are one
 matrix product. Nothing is pruned or interpolated: this is the slow, obviously right
-reference for every faster search.
+reference for every faster search. A box (pseudo-subtomogram) is scored like one tilt whose
+frequencies have three components.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sta_mpi.align.observation import TiltSamples
+from sta_mpi.align.observation import BoxSamples, TiltSamples
 from sta_mpi.align.reference import Reference
-from sta_mpi.kernels.gather import gather_slices
+from sta_mpi.kernels.gather import gather_box, gather_slices
 
 Floats = NDArray[np.float64]
 
@@ -44,45 +46,63 @@ class BandSamples:
 
     Parameters
     ----------
-    data, weight : (m, p) complex64, float32
-    k_xy : (p, 2) float64      frequency of each sample [index of the box]
-    rotation : (m, 3, 3)       tomogram axes to image axes
-    crop_px : int              edge of the small grid the samples were taken from
+    data, weight : (m, p) complex64, float32   a box has m = 1
+    k : (p, 2) or (p, 3) float64   frequency of each sample of a tilt, or of a box
+    rotation : (m, 3, 3)           tomogram axes to image axes, or to those of the box
+    crop_px : int                  edge of the small grid the samples were taken from
+    index : (p,) int               their flat places in its half transform
     """
 
     data: NDArray[np.complex64]
     weight: NDArray[np.float32]
-    k_xy: Floats
+    k: Floats
     rotation: Floats
     crop_px: int
     index: NDArray[np.intp]
 
     @property
     def norm(self) -> float:
-        """Sum of |data|^2 / weight where there is weight."""
-        seen = self.weight > 1e-12 * max(float(self.weight.max(initial=0.0)), 1e-30)
-        power = np.abs(self.data[seen]).astype(np.float64) ** 2
-        return float(np.sum(power / self.weight[seen]))
+        """Sum of |data|^2 / weight, see `whitened_power`."""
+        return whitened_power(np.abs(self.data) ** 2, self.weight)
 
 
-def take_band(samples: TiltSamples, band: Band) -> BandSamples:
-    """Pick the independent half plane of a band from samples (m, n, n//2+1)."""
+def whitened_power(data_power: NDArray[Any], weight: NDArray[Any]) -> float:
+    """Sum of |data|^2 / weight of samples (m, p): their signal-to-noise power, noise included.
+
+    Weights are raised to a tenth of their tilt's mean: masking in real space spreads data into
+    the zeros of the CTF, where their own weight says nothing about them.
+    """
+    weight = weight.astype(np.float64)
+    floor = 0.1 * weight.mean(axis=1, keepdims=True)
+    bottom = np.maximum(weight, floor)
+    seen = bottom > 0
+    return float(np.sum(data_power[seen] / bottom[seen]))
+
+
+def take_band(samples: TiltSamples | BoxSamples, band: Band) -> BandSamples:
+    """Pick the independent half of a band from slices (m, n, n//2+1) or a box (n, n, n//2+1)."""
+    is_box = isinstance(samples, BoxSamples)
     n = samples.data_rft.shape[1]
-    r = int(np.ceil(band.r_max)) + 1
-    crop = min(2 * r, n)
-    ky = np.fft.fftfreq(crop) * crop
-    kx = np.arange(crop // 2 + 1)
-    radius = np.hypot(ky[:, None], kx)
-    own = (kx > 0) | (ky[:, None] > 0)
-    inside = own & (radius >= band.r_min) & (radius <= band.r_max) & (radius > 0)
-    index = np.flatnonzero(inside)
+    crop = min(2 * (int(np.ceil(band.r_max)) + 1), n)
+    full = np.fft.fftfreq(crop, 1.0 / crop)
+    axes = (full, full, np.arange(crop // 2 + 1)) if is_box else (full, np.arange(crop // 2 + 1))
+    k = np.stack(np.meshgrid(*axes, indexing="ij")[::-1], axis=-1).reshape(-1, len(axes))
+    radius = np.linalg.norm(k, axis=1)
+    index = np.flatnonzero(
+        _is_own(k) & (radius >= band.r_min) & (radius <= band.r_max) & (radius > 0))
     rows = np.r_[0 : (crop + 1) // 2, n - crop // 2 : n]
-    columns = slice(0, crop // 2 + 1)
-    m = len(samples.data_rft)
-    data = samples.data_rft[:, rows, columns].reshape(m, -1)[:, index]
-    weight = samples.weight_rft[:, rows, columns].reshape(m, -1)[:, index]
-    grid = np.stack(np.broadcast_arrays(kx[None, :], ky[:, None]), -1).reshape(-1, 2)
-    return BandSamples(data, weight, grid[index].astype(float), samples.rotation, crop, index)
+    corner: Any = (rows[:, None], rows) if is_box else (slice(None), rows)
+    data, weight = (
+        x[(*corner, slice(0, crop // 2 + 1))].reshape(samples.n_slices, -1)[:, index]
+        for x in (samples.data_rft, samples.weight_rft))
+    rotation = samples.R_box2t.T[None] if isinstance(samples, BoxSamples) else samples.rotation
+    return BandSamples(data, weight, k[index], rotation, crop, index)
+
+
+def _is_own(k: Floats) -> NDArray[np.bool_]:
+    """Whether the first component of k (p, d) that is not 0 is positive: one of two mates."""
+    first = np.take_along_axis(k, (k != 0).argmax(axis=1)[:, None], axis=1)
+    return np.asarray(first[:, 0] > 0)
 
 
 def shift_phase_matrix(band: BandSamples, shifts_px: Floats, box_px: int
@@ -97,8 +117,8 @@ def shift_phase_matrix(band: BandSamples, shifts_px: Floats, box_px: int
     -------
     (2 m p, S) float32: cos rows for the real parts, then minus sin rows for the imaginary ones
     """
-    shift_xy = np.einsum("fij,sj->fsi", band.rotation[:, :2], shifts_px)
-    phase = np.einsum("pi,fsi->fps", band.k_xy, shift_xy) * (2 * np.pi / box_px)
+    shift = np.einsum("fij,sj->fsi", band.rotation[:, : band.k.shape[1]], shifts_px)
+    phase = np.einsum("pi,fsi->fps", band.k, shift) * (2 * np.pi / box_px)
     phase = phase.reshape(-1, len(shifts_px))
     return np.concatenate([np.cos(phase), -np.sin(phase)]).astype(np.float32)
 
@@ -135,7 +155,8 @@ def score_candidates(band: BandSamples, phases: NDArray[np.float32], reference: 
     n_rotations = len(R_p2t)
     cross = np.empty((n_rotations, phases.shape[1]))
     power = np.empty(n_rotations)
-    batch = max(1, _SLICE_BYTES // (8 * m * band.crop_px * (band.crop_px // 2 + 1)))
+    n_planes = m if band.k.shape[1] == 2 else band.crop_px
+    batch = max(1, _SLICE_BYTES // (8 * n_planes * band.crop_px * (band.crop_px // 2 + 1)))
     for start in range(0, n_rotations, batch):
         stop = min(start + batch, n_rotations)
         slices = _band_slices(band, reference, R_p2t[start:stop])
@@ -149,12 +170,16 @@ def score_candidates(band: BandSamples, phases: NDArray[np.float32], reference: 
 
 def _band_slices(band: BandSamples, reference: Reference, R_p2t: Floats
                  ) -> NDArray[np.complex64]:
-    """Reference slices of rotations (K, 3, 3) on the band: (K, m, p)."""
-    axes = (band.rotation[None] @ R_p2t[:, None])[..., :2, :]
+    """Reference at the samples of a band, for rotations (K, 3, 3): (K, m, p)."""
+    axes = band.rotation[None] @ R_p2t[:, None]
     k, m = axes.shape[:2]
-    r_max = float(np.hypot(*band.k_xy.T).max())
-    slices = gather_slices(
-        reference.volume, np.ascontiguousarray(axes.reshape(k * m, 2, 3)), band.crop_px, r_max)
+    r_max = float(np.linalg.norm(band.k, axis=1).max())
+    if band.k.shape[1] == 3:
+        boxes = [gather_box(reference.volume, np.ascontiguousarray(A[0].T), band.crop_px, r_max)
+                 for A in axes]
+        return np.stack([box.reshape(1, -1)[:, band.index] for box in boxes])
+    slices = gather_slices(reference.volume, np.ascontiguousarray(
+        axes[..., :2, :].reshape(k * m, 2, 3)), band.crop_px, r_max)
     return slices.reshape(k, m, -1)[:, :, band.index]
 
 

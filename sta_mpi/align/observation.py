@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sta_mpi.kernels.insert import insert_box, insert_slices
+from sta_mpi.signal.fft import shift_phases, shift_phases_3d
 
 Transform = NDArray[np.complex64]
 Weights = NDArray[np.float32]
@@ -48,6 +49,23 @@ class TiltSamples:
         axes = np.ascontiguousarray((self.rotation @ R_p2t)[:, :2])
         insert_slices(sums, self.data_rft, self.weight_rft, axes, r_max)
 
+    def centred(self, shift_xyz_px: NDArray[np.float64]) -> "TiltSamples":
+        """Samples with a particle that lies at `shift_xyz_px` (tomogram axes) at the origin."""
+        if not np.any(shift_xyz_px):
+            return self
+        shift_xy = (self.rotation @ shift_xyz_px)[:, :2]
+        n = self.data_rft.shape[1]
+        data = self.data_rft * shift_phases(n, -shift_xy)
+        return TiltSamples(data, self.weight_rft, self.rotation, self.tilts)
+
+    def scaled(self, share: float) -> "TiltSamples":
+        """Samples that count as `share` of a particle."""
+        if share == 1.0:
+            return self
+        factor = np.float32(share)
+        return TiltSamples(self.data_rft * factor, self.weight_rft * factor, self.rotation,
+                           self.tilts)
+
 
 @dataclass(frozen=True)
 class BoxSamples:
@@ -72,3 +90,17 @@ class BoxSamples:
     def insert(self, sums: NDArray[np.float32], R_p2t: NDArray[np.float64], r_max: float) -> None:
         """Add the box to Fourier sums (n, n, n//2+1, 4) of the particle's own axes."""
         insert_box(sums, self.data_rft, self.weight_rft, R_p2t.T @ self.R_box2t, r_max)
+
+    def centred(self, shift_xyz_px: NDArray[np.float64]) -> "BoxSamples":
+        """Samples with a particle that lies at `shift_xyz_px` (tomogram axes) at the origin."""
+        if not np.any(shift_xyz_px):
+            return self
+        phases = shift_phases_3d(len(self.data_rft), -(self.R_box2t.T @ shift_xyz_px))
+        return BoxSamples(self.data_rft * phases, self.weight_rft, self.R_box2t)
+
+    def scaled(self, share: float) -> "BoxSamples":
+        """Samples that count as `share` of a particle."""
+        if share == 1.0:
+            return self
+        factor = np.float32(share)
+        return BoxSamples(self.data_rft * factor, self.weight_rft * factor, self.R_box2t)

@@ -1,11 +1,11 @@
-"""`align`: exhaustive search of poses against a reference, then averaging, in rounds.
+"""`align`: search of poses against references, then averaging, in rounds.
 
-Half-sets never meet: particles of half h see only the reference of half h, which is the
-input reference low-passed at `lowpass_A`, and from the second round on the average of
-half h alone, low-passed at the same fixed limit.
+Half-sets never meet: particles of half h see only the references of half h, which are the
+input references low-passed at `lowpass_A`, and from the second round on the averages of
+half h alone, low-passed at the same limit or (`--band-schedule fsc`) at that of the FSC.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,6 @@ from numpy.typing import NDArray
 
 from sta_mpi.align.grid_search import Band
 from sta_mpi.errors import UsageError
-from sta_mpi.formats.containers import write_h5
-from sta_mpi.formats.poses_h5 import write_poses
-from sta_mpi.formats.relion_particles import write_particles
-from sta_mpi.formats.relion_sets import OptimisationSet, write_optimisation_set
 from sta_mpi.geometry.rotations import angular_distance_deg
 from sta_mpi.geometry.sampling import (
     healpix_rotations,
@@ -25,20 +21,19 @@ from sta_mpi.geometry.sampling import (
     local_rotations,
     shift_grid,
 )
-from sta_mpi.jobs.align_report import align_sections
+from sta_mpi.jobs.align_check import OracleCheck, summarise
+from sta_mpi.jobs.align_output import write_outputs
 from sta_mpi.jobs.align_rounds import AlignRound, GreyScaleJob, fit_grey_scale
 from sta_mpi.jobs.align_search import Search
+from sta_mpi.jobs.align_state import LoopPoses, pack, start_state, unpack
 from sta_mpi.jobs.average import AverageJob
 from sta_mpi.jobs.averaging import Setup, check_any_seen, make_setup, memory_plan
-from sta_mpi.jobs.engine import describe_job, engine_results, open_checkpoints, run_stage
+from sta_mpi.jobs.engine import describe_job, open_checkpoints, run_stage
 from sta_mpi.jobs.folder import JobFolder, JobOutcome
 from sta_mpi.jobs.inputs import assign_halves, load_set, set_files
-from sta_mpi.jobs.map_report import map_results
 from sta_mpi.jobs.parameters.align import AlignParameters
 from sta_mpi.jobs.reconstruction import Maps, write_maps
 from sta_mpi.jobs.reference_files import read_mask, read_references, reference_files
-from sta_mpi.parallel.checkpoint import LoopState
-from sta_mpi.version import __version__
 
 Floats = NDArray[np.float64]
 
@@ -58,19 +53,6 @@ def input_files(parameters: AlignParameters) -> list[Path]:
     return files + ([parameters.reference_mask] if parameters.reference_mask else [])
 
 
-@dataclass
-class LoopPoses:
-    """Where the rounds stand; what a resume reads back."""
-
-    round_done: int
-    R_p2t: Floats
-    offset_A: Floats
-    references: NDArray[np.float32]
-    columns: dict[str, NDArray[Any]]
-    history: list[dict[str, float]]
-    grey: tuple[float, float] | None = None    # of the round in hand, once it is known
-
-
 def prepare_setup(parameters: AlignParameters) -> Setup:
     """Read and check the input, choose sizes."""
     inputs = load_set(parameters)
@@ -83,14 +65,15 @@ def prepare_setup(parameters: AlignParameters) -> Setup:
 def describe(parameters: AlignParameters) -> dict[str, Any]:
     """What --dry-run prints."""
     setup = prepare_setup(parameters)
-    box = (2, *(setup.sizes.box_px,) * 3)
+    box = (2, 1, *(setup.sizes.box_px,) * 3)
     references = read_references(parameters.reference, setup.sizes)
     state = start_state(setup, np.zeros(box, np.float32) if references is None else references)
     mask = read_mask(parameters.reference_mask, setup.sizes)
     search = make_search(0, state, parameters, setup, mask)
     job = AlignRound(setup, search, (1.0, 1.0), "dry run", 0)
-    return {"rotations": len(search.rotations), "shifts": len(search.shifts_px),
-            "rounds": parameters.iterations, **describe_job(job, setup)}
+    return {"search": search.kind, "rotations": len(search.rotations),
+            "shifts": len(search.shifts_px), "rounds": parameters.iterations,
+            **describe_job(job, setup)}
 
 
 def run(parameters: AlignParameters, folder: JobFolder, runtime: Any) -> JobOutcome:
@@ -98,19 +81,21 @@ def run(parameters: AlignParameters, folder: JobFolder, runtime: Any) -> JobOutc
     setup = replace(prepare_setup(parameters), folder=folder.path)
     mask = read_mask(parameters.reference_mask, setup.sizes)
     checkpoints = open_checkpoints(folder, parameters)
-    state = _resume(checkpoints.load_state(runtime))
+    state = unpack(checkpoints.load_state(runtime))
     if state is None:
         state = _start(parameters, setup, folder, runtime, checkpoints)
-        checkpoints.save_state(runtime, *_pack(state))
-    maps, stages = None, []
+        checkpoints.save_state(runtime, *pack(state))
+    loop = _Loop(parameters, setup, mask, folder, runtime, checkpoints)
+    maps: list[Maps | None] = []
     for i_round in range(state.round_done, parameters.iterations):
-        maps, result = _one_round(
-            i_round, state, parameters, setup, mask, folder, runtime, checkpoints)
-        stages.append(result)
+        maps = loop.round(i_round, state)
         # the last round ends with the outputs: until they are written, its own units count
         if state.round_done < parameters.iterations:
-            checkpoints.save_state(runtime, *_pack(state))
-    return _finish(parameters, folder, runtime, setup, state, maps, stages)
+            checkpoints.save_state(runtime, *pack(state))
+    if not runtime.is_root:
+        return JobOutcome()
+    return write_outputs(parameters, folder, setup, state, [m for m in maps if m is not None],
+                         loop.stages)
 
 
 def _check(parameters: AlignParameters, setup: Setup) -> None:
@@ -129,7 +114,7 @@ def _check(parameters: AlignParameters, setup: Setup) -> None:
         raise UsageError(f"--highpass-A {parameters.highpass_A:g} must be coarser than "
                          f"--lowpass-A {parameters.lowpass_A:g}. Use a larger number of Å, or "
                          "leave it out.")
-    if parameters.score == "ncc" and (parameters.angle_prior_deg or parameters.shift_prior_A):
+    if parameters.score != "loglik" and (parameters.angle_prior_deg or parameters.shift_prior_A):
         raise UsageError("priors weigh against a likelihood: use --score loglik with "
                          "--angle-prior-deg or --shift-prior-A.")
     if setup.source.kind == "boxes":
@@ -156,144 +141,151 @@ def _start(parameters: AlignParameters, setup: Setup, folder: JobFolder, runtime
     if references is None:
         job = AverageJob(setup, folder.fingerprint + "start")
         maps, _ = run_stage(job, folder, runtime, parameters, checkpoints).outputs
-        references = runtime.bcast_array(
-            None if maps is None else np.stack([maps.halves.half1.data, maps.halves.half2.data]))
+        references = shared_references([maps], runtime)
     return start_state(setup, references)
 
 
-def start_state(setup: Setup, references: NDArray[np.float32]) -> LoopPoses:
-    """The poses of the input and the first references, before any round."""
-    particles = setup.inputs.particles
-    return LoopPoses(0, particles.R_p2t.copy(), particles.offset_A.copy(), references, {}, [])
+def shared_references(maps: list[Maps | None], runtime: Any) -> NDArray[np.float32]:
+    """Half maps of all classes on all ranks, (2, K, b, b, b)."""
+    stack = None
+    if all(m is not None for m in maps):
+        stack = np.stack([[m.halves.half1.data, m.halves.half2.data]  # type: ignore[union-attr]
+                          for m in maps], axis=1)
+    shared: NDArray[np.float32] = runtime.bcast_array(stack)
+    return shared
 
 
-def _one_round(i_round: int, state: LoopPoses, parameters: AlignParameters, setup: Setup,
-               mask: NDArray[np.float32] | None, folder: JobFolder, runtime: Any,
-               checkpoints: Any) -> tuple[Maps | None, Any]:
-    """Search and average once; `state` is brought up to date on all ranks."""
-    search = make_search(i_round, state, parameters, setup, mask)
-    tag = f"{folder.fingerprint}round{i_round}"
-    if parameters.score == "loglik" and state.grey is None:
-        job = GreyScaleJob(setup, search, tag)
-        state.grey = fit_grey_scale(
-            run_stage(job, folder, runtime, parameters, checkpoints).outputs, setup.half)
-        # a resume goes straight to the round: checkpoints of a repeated fit would hide its own
-        checkpoints.save_state(runtime, *_pack(state))
-    grey, state.grey = state.grey or (1.0, 1.0), None
-    align = AlignRound(setup, search, grey, tag, i_round)
-    result = run_stage(align, folder, runtime, parameters, checkpoints, memory_plan(setup))
-    maps, columns = result.outputs
-    check_any_seen(columns["n_slices"], setup)
-    before_R, before_offset = state.R_p2t, state.offset_A
-    aligned = columns["n_slices"] > 0
-    R = columns["R_p2t"].reshape(-1, 3, 3)
-    state.R_p2t = np.where(aligned[:, None, None], R, before_R)
-    state.offset_A = np.where(aligned[:, None], columns["offset_A"], before_offset)
-    state.columns = columns
-    state.references = runtime.bcast_array(
-        None if maps is None else np.stack([maps.halves.half1.data, maps.halves.half2.data]))
-    state.history.append(_round_summary(before_R, before_offset, state, aligned, maps, grey,
-                                        runtime))
-    state.round_done = i_round + 1
-    if maps is not None:
-        write_maps(folder.path, maps, prefix=f"round{i_round + 1:02d}_")
-    return maps, result
+class _Loop:
+    """The rounds of one run."""
+
+    def __init__(self, parameters: AlignParameters, setup: Setup,
+                 mask: NDArray[np.float32] | None, folder: JobFolder, runtime: Any,
+                 checkpoints: Any) -> None:
+        self.parameters, self.setup, self.mask = parameters, setup, mask
+        self.folder, self.runtime, self.checkpoints = folder, runtime, checkpoints
+        self.stages: list[Any] = []
+
+    def round(self, i_round: int, state: LoopPoses) -> list[Maps | None]:
+        """Search, average and check once; `state` is brought up to date on all ranks."""
+        parameters, setup, runtime = self.parameters, self.setup, self.runtime
+        search = make_search(i_round, state, parameters, setup, self.mask)
+        tag = f"{self.folder.fingerprint}round{i_round}"
+        if search.kind == "grid" and parameters.score == "loglik" and state.grey is None:
+            rows = self._stage(GreyScaleJob(setup, search, tag)).outputs
+            state.grey = fit_grey_scale(rows, setup.half)
+            # a resume goes straight to the round: checkpoints of a repeated fit would hide its own
+            self.checkpoints.save_state(runtime, *pack(state))
+        grey, state.grey = state.grey or (1.0, 1.0), None
+        result = self._stage(AlignRound(setup, search, grey, tag, i_round), memory_plan(setup))
+        self.stages.append(result)
+        maps, columns = result.outputs
+        check_any_seen(columns["n_slices"], setup)
+        numbers = self._check(search, columns, i_round, tag)
+        before_R, before_offset = state.R_p2t, state.offset_A
+        aligned = columns["n_slices"] > 0
+        state.move(columns["R_p2t"].reshape(-1, 3, 3), columns["offset_A"], aligned,
+                   setup.sizes.voxel_A)
+        state.columns = columns
+        state.references = shared_references(maps, runtime)
+        state.fsc = runtime.bcast(None if maps[0] is None else np.stack(
+            [m.fsc.corrected for m in maps]))
+        resolution = runtime.bcast(None if maps[0] is None else min(
+            m.fsc.resolution_A() for m in maps))
+        state.history.append({**_round_summary(
+            before_R, before_offset, state, aligned, search), "resolution_A": float(resolution),
+            **numbers})
+        state.round_done = i_round + 1
+        for k, m in enumerate(maps):
+            if m is not None:
+                of_class = "" if len(maps) == 1 else f"class{k + 1:03d}_"
+                write_maps(self.folder.path, m, prefix=f"round{i_round + 1:02d}_{of_class}")
+        return list(maps)
+
+    def _stage(self, job: Any, memory: Any = None) -> Any:
+        return run_stage(job, self.folder, self.runtime, self.parameters, self.checkpoints, memory)
+
+    def _check(self, search: Search, columns: dict[str, NDArray[Any]], i_round: int, tag: str
+               ) -> dict[str, float]:
+        """Numbers of the oracle's sample."""
+        if search.kind == "grid" or self.parameters.oracle_particles == 0:
+            return {}
+        # the round's checkpoint stays: a resume takes its sums from there and checks again
+        result = run_stage(OracleCheck(self.setup, search, columns, i_round, tag), self.folder,
+                           self.runtime, self.parameters, None)
+        return summarise(result.outputs)
+
+
+def search_kind(parameters: AlignParameters, R_p2t: Floats) -> str:
+    """`auto` resolved: global where asked for, or where no orientations are known, else local."""
+    if parameters.search != "auto":
+        return parameters.search
+    is_unknown = len(R_p2t) > 1 and float(np.ptp(R_p2t, axis=0).max()) < 1e-6
+    return "global" if is_unknown or parameters.global_order is not None else "local"
 
 
 def make_search(i_round: int, state: LoopPoses, parameters: AlignParameters, setup: Setup,
                 mask: NDArray[np.float32] | None) -> Search:
     """Lists of rotations and shifts of a round; ranges and steps shrink round by round."""
     factor = parameters.refine_factor**i_round
+    kind = search_kind(parameters, setup.inputs.particles.R_p2t)
     order = parameters.global_order
-    if order is None and parameters.search == "global":
+    if order is None and kind == "global":
         order = GLOBAL_ORDER
-    is_global = order is not None and i_round == 0
-    if order is not None and i_round == 0:
+    is_global = order is not None and i_round < parameters.global_rounds
+    if order is not None and is_global:
         rotations, step_deg = healpix_rotations(order, parameters.symmetry), healpix_step_deg(order)
     else:
         step_deg = parameters.angle_step_deg * factor
         rotations = local_rotations(parameters.angle_range_deg * factor, step_deg)
-    voxel_A, box = setup.sizes.voxel_A, setup.sizes.box_px
+    voxel_A = setup.sizes.voxel_A
     shifts_px = shift_grid(parameters.shift_range_A * factor / voxel_A,
                            parameters.shift_step_A * factor / voxel_A)
-    span_A = box * voxel_A
-    band = Band(0.0 if parameters.highpass_A is None else span_A / parameters.highpass_A,
-                min(span_A / parameters.lowpass_A, box // 2 - 3))
-    return Search(state.R_p2t, state.offset_A, state.references, mask, rotations, is_global,
-                  shifts_px, parameters.angle_range_deg * factor,
-                  parameters.shift_range_A * factor, step_deg, band, parameters)
+    references = state.references
+    n_classes = references.shape[1]
+    if parameters.mirror_decoy:
+        references = np.concatenate([references, _mirrored(references[:, :1])], axis=1)
+    return Search(state.R_p2t, state.offset_A, state.anchor_A, references, n_classes, state.fsc,
+                  mask, kind, rotations, is_global, shifts_px,
+                  parameters.angle_range_deg * factor, parameters.shift_range_A * factor,
+                  step_deg, _band(i_round, state, parameters, setup), i_round == 0, parameters)
+
+
+def _mirrored(references: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Maps (..., b, b, b) mirrored along x about the centre voxel b // 2 (b even)."""
+    return np.ascontiguousarray(np.roll(references[..., ::-1], 1, axis=-1))
+
+
+def _band(i_round: int, state: LoopPoses, parameters: AlignParameters, setup: Setup) -> Band:
+    box = setup.sizes.box_px
+    span_A = box * setup.sizes.voxel_A
+    finest_A = parameters.lowpass_A
+    if parameters.band_schedule == "fsc" and i_round > 0:
+        finest_A = np.nan_to_num(state.history[-1]["resolution_A"], nan=span_A)
+    return Band(0.0 if parameters.highpass_A is None else span_A / parameters.highpass_A,
+                float(np.clip(span_A / finest_A, LEAST_SHELLS, box // 2 - 3)))
 
 
 def _round_summary(before_R: Floats, before_offset: Floats, state: LoopPoses,
-                   aligned: NDArray[np.bool_], maps: Maps | None, grey: tuple[float, float],
-                   runtime: Any) -> dict[str, float]:
+                   aligned: NDArray[np.bool_], search: Search) -> dict[str, float]:
     turned = angular_distance_deg(before_R, state.R_p2t)[aligned]
     moved = np.linalg.norm(state.offset_A - before_offset, axis=1)[aligned]
-    resolution = runtime.bcast(None if maps is None else maps.fsc.resolution_A())
-    return {
+    columns = {name: values[aligned] for name, values in state.columns.items()}
+    settled = columns["is_settled"] > 0
+    summary = {
         "round": float(state.round_done + 1),
-        "median_turn_deg": float(np.median(turned)) if len(turned) else 0.0,
-        "median_move_A": float(np.median(moved)) if len(moved) else 0.0,
-        "mean_ncc": float(np.mean(state.columns["ncc"][aligned])) if len(turned) else 0.0,
-        "grey_scale_half1": grey[0], "grey_scale_half2": grey[1],
-        "resolution_A": float(resolution)}
-
-
-def _pack(state: LoopPoses) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
-    arrays: dict[str, NDArray[Any]] = {
-        "R_p2t": state.R_p2t, "offset_A": state.offset_A, "references": state.references}
-    arrays |= {f"column_{name}": values for name, values in state.columns.items()}
-    return {"round_done": state.round_done, "history": state.history, "grey": state.grey}, arrays
-
-
-def _resume(saved: LoopState | None) -> LoopPoses | None:
-    if saved is None:
-        return None
-    arrays = saved.arrays
-    columns = {name.removeprefix("column_"): values for name, values in arrays.items()
-               if name.startswith("column_")}
-    position, grey = saved.position, saved.position["grey"]
-    return LoopPoses(int(position["round_done"]), arrays["R_p2t"], arrays["offset_A"],
-                     arrays["references"], columns, position["history"],
-                     None if grey is None else (float(grey[0]), float(grey[1])))
-
-
-def _finish(parameters: AlignParameters, folder: JobFolder, runtime: Any, setup: Setup,
-            state: LoopPoses, maps: Maps | None, stages: list[Any]) -> JobOutcome:
-    """Write particles, poses and the set; the maps are those of the last round."""
-    if not runtime.is_root:
-        return JobOutcome()
-    assert maps is not None
-    outputs = write_maps(folder.path, maps)
-    particles = setup.inputs.particles.with_poses(state.R_p2t, state.offset_A)
-    particles.half = setup.half
-    particles.columns["rlnLogLikeliContribution"] = np.nan_to_num(state.columns["loglik"])
-    particles.columns["rlnMaxValueProbDistribution"] = np.nan_to_num(state.columns["ncc"])
-    if parameters.search != "grid":
-        particles.columns["staSigmaAngle"] = np.nan_to_num(state.columns["sigma_angle_deg"])
-        particles.columns["staSigmaShiftAngst"] = np.nan_to_num(state.columns["sigma_shift_A"])
-    outputs |= {"particles": "particles.star", "poses": "poses.h5", "scores": "scores.h5",
-                "optimisation_set": "optimisation_set.star"}
-    write_particles(folder.file("particles.star"), particles, setup.inputs.tomograms)
-    write_poses(folder.file("poses.h5"), particles, attributes={
-        "fingerprint": folder.fingerprint, "version": __version__})
-    write_h5(folder.file("scores.h5"), {
-        name: values for name, values in state.columns.items()
-        if name not in ("R_p2t", "offset_A")}, {"what": "scores of align"})
-    write_optimisation_set(folder.file("optimisation_set.star"), OptimisationSet(
-        particles=folder.path / "particles.star", tomograms=setup.inputs.paths.tomograms,
-        reference1=folder.path / "half1.mrc", reference2=folder.path / "half2.mrc"))
-    results = {"particles": len(particles), "rounds": state.round_done, **state.history[-1],
-               **map_results(maps), **engine_results(*stages)}
-    sections = align_sections(maps, particles, setup, state.columns, state.history, parameters)
-    warnings = []
-    lost = int((state.columns["n_slices"] == 0).sum())
-    if lost:
-        warnings.append(f"{lost} particles were not aligned: no tilt image holds their whole "
-                        "box, or they are in the quarantine.")
-    at_edge = float(np.mean(state.columns["at_edge"][state.columns["n_slices"] > 0] > 0))
-    if at_edge > 0.1:
-        warnings.append(
-            f"{100 * at_edge:.0f} % of the best poses lie at the edge of the search. Widen "
-            "--angle-range-deg or --shift-range-A.")
-    return JobOutcome(results, outputs, sections, warnings, stages)
+        "median_turn_deg": float(np.median(turned)),
+        "median_move_A": float(np.median(moved)),
+        "mean_ncc": float(np.mean(columns["ncc"])),
+        "mean_loglik": float(np.mean(columns["loglik"])),
+        "median_grey_scale": float(np.median(columns["grey_scale"])),
+        "mean_p_max": float(np.mean(columns["p_max"])),
+        "settled_share": float(settled.mean()),
+        "settled_loss": float(columns["gain"][settled].mean()) if settled.any() else 0.0,
+        "at_edge_share": float(np.mean(columns["at_edge"] > 0)),
+        "is_global": float(search.is_global),
+        "band_px": search.band.r_max}
+    if search.references.shape[1] > search.n_classes:
+        scores = columns["reference_scores"]
+        summary["mirror_wins_share"] = float(np.mean(
+            scores[:, search.n_classes] > scores[:, : search.n_classes].max(axis=1)))
+    return summary

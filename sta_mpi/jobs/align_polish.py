@@ -1,5 +1,7 @@
 """The fast searches of `align`: polish from the current pose, or from global candidates."""
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,9 +15,14 @@ from sta_mpi.align.global_search import (
     search_batch,
     shift_phases_of_band,
 )
+from sta_mpi.align.grid_search import whitened_power
 from sta_mpi.align.observation import TiltSamples
 from sta_mpi.align.polish import PolishResult, PolishSettings, Pose, polish_pose
-from sta_mpi.jobs.align_search import Search, make_references, unseen
+from sta_mpi.align.posterior import log_evidence, mode_weights, retained
+from sta_mpi.align.scores import flat_gain, with_gain
+from sta_mpi.align.settle import outlook
+from sta_mpi.geometry.rotations import angular_distance_deg
+from sta_mpi.jobs.align_search import Found, Mode, Search, make_references, moved_px, unseen
 from sta_mpi.jobs.averaging import Setup
 from sta_mpi.kernels.polish import PoseProblem, make_layout, pack_samples
 from sta_mpi.signal.fft import FftPlans
@@ -31,110 +38,178 @@ SEPARATION = 1.2
 BATCH = 16
 """Particles whose shifts share a matrix product."""
 
+SAME_SIGMA = 3.0
+"""Modes nearer than this [standard deviations of either] are one."""
+
+
+@dataclass(frozen=True)
+class _Particle:
+    """A particle while it is searched."""
+
+    row: int
+    observation: Any
+    samples: TiltSamples
+    start: Pose
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    """A polished pose for one reference."""
+
+    i_reference: int
+    result: PolishResult
+    gain: float
+    is_settled: bool
+
 
 class PolishSearcher:
     """Damped Fisher scoring on the tilt images, from one or several starts a particle."""
 
-    def __init__(self, setup: Setup, search: Search, grey: tuple[float, float],
-                 plans: FftPlans) -> None:
-        self._setup, self._search = setup, search
+    def __init__(self, setup: Setup, search: Search, plans: FftPlans, observe: Any) -> None:
+        self._setup, self._search, self._observe = setup, search, observe
         self._references = make_references(search, plans)
         r_max = search.band.r_max
         self._layout = make_layout(
             setup.sizes.box_px, sorted({max(r_max / 4, 2.0), max(r_max / 2, 3.0), r_max}),
             search.band.r_min)
-        self._settings = [self._make_settings(g) for g in grey]
-        self._voxels = make_voxel_band(setup.sizes.box_px, min(GLOBAL_BAND, r_max),
-                                       search.band.r_min)
-        self._rotated: dict[int, RotatedReference] = {}
-
-    def _make_settings(self, grey_scale: float) -> PolishSettings:
-        parameters, voxel_A = self._search.parameters, self._setup.sizes.voxel_A
-        is_likelihood = parameters.score == "loglik"
-        return PolishSettings(
-            grey_scale=grey_scale if is_likelihood else None,
+        parameters, voxel_A = search.parameters, setup.sizes.voxel_A
+        self._settings = PolishSettings(
             prior_angle_deg=parameters.angle_prior_deg,
             prior_shift_px=None if parameters.shift_prior_A is None
             else parameters.shift_prior_A / voxel_A,
-            max_angle_deg=None if self._search.is_global else self._search.max_angle_deg,
-            max_shift_px=self._search.max_shift_A / voxel_A)
+            max_angle_deg=None if search.is_global else search.max_angle_deg,
+            max_shift_px=search.max_shift_A / voxel_A)
+        self._voxels = make_voxel_band(setup.sizes.box_px, min(GLOBAL_BAND, r_max),
+                                       search.band.r_min)
+        self._rotated: dict[tuple[int, int], RotatedReference] = {}
 
-    def align(self, rows: NDArray[np.intp], half: int) -> list[dict[str, Any]]:
-        """Pose, scores and uncertainty of each particle."""
-        found: list[dict[str, Any]] = []
-        for start in range(0, len(rows), BATCH):
-            part = rows[start : start + BATCH]
-            samples = [self._observe(int(row)) for row in part]
-            starts = self._starts(part, samples, half)
-            found += [self._align(int(row), s, p, half)
-                      for row, s, p in zip(part, samples, starts, strict=True)]
-        return found
+    def align(self, rows: NDArray[np.intp], half: int) -> Iterator[Found]:
+        """Poses, scores and uncertainty of each particle."""
+        for begin in range(0, len(rows), BATCH):
+            particles = [self._particle(int(row)) for row in rows[begin : begin + BATCH]]
+            starts = self._starts([p for p in particles if isinstance(p, _Particle)], half)
+            for particle in particles:
+                if isinstance(particle, Found):
+                    yield particle
+                else:
+                    yield self._align(particle, starts[particle.row], half)
 
-    def _observe(self, row: int) -> TiltSamples | None:
-        observation = self._setup.source.observe(row, self._search.offset_A[row])
+    def _particle(self, row: int) -> "_Particle | Found":
+        observation = self._observe(row, self._search.anchor_A[row])
         if observation is None:
-            return None
-        samples: TiltSamples = observation.samples(self._setup.sizes.box_px)
-        return samples
+            return unseen(self._search, row)
+        samples = observation.samples(self._setup.sizes.box_px)
+        if self._search.parameters.score == "cc":
+            # one gain for all references, so that their scores compare
+            half = int(self._setup.half[row])
+            samples = with_gain(
+                samples, flat_gain(samples, self._references[half - 1][0].shell_power))
+        start = Pose(self._search.R_p2t[row], moved_px(self._setup, self._search, row))
+        return _Particle(row, observation, samples, start)
 
-    def _starts(self, rows: NDArray[np.intp], samples: list[TiltSamples | None], half: int
-                ) -> list[list[Pose]]:
-        """Where the polish of each particle begins: the current pose, then candidates."""
-        starts = [[Pose(self._search.R_p2t[row], np.zeros(3))] for row in rows]
-        if not self._search.is_global:
+    def _starts(self, particles: list[_Particle], half: int) -> dict[int, list[list[Pose]]]:
+        """Row -> for each reference, where the polish begins: the current pose, candidates."""
+        n_references = self._search.references.shape[1]
+        starts = {p.row: [[p.start] for _ in range(n_references)] for p in particles}
+        if not (self._search.is_global and particles):
             return starts
-        if half not in self._rotated:
-            self._rotated[half] = rotate_reference(
-                self._references[half - 1], self._voxels, self._search.rotations)
-        rotated, shifts = self._rotated[half], self._search.shifts_px
-        seen = [i for i, s in enumerate(samples) if s is not None]
-        merged = [merge_band(s, self._voxels) for s in samples if s is not None]
-        if not merged:
-            return starts
-        candidates = search_batch(
-            merged, rotated, shift_phases_of_band(self._voxels, shifts),
-            self._search.parameters.starts, SEPARATION * self._search.rotation_step_deg)
-        for i, c in zip(seen, candidates, strict=True):
-            starts[i] += [Pose(rotated.rotations[r], shifts[s].astype(float))
-                          for r, s in zip(c.i_rotation, c.i_shift, strict=True)]
+        shifts = self._search.shifts_px
+        merged = [merge_band(p.samples.centred(p.start.shift_xyz_px), self._voxels)
+                  for p in particles]
+        for k in range(n_references):
+            rotated = self._rotate(half, k)
+            found = search_batch(
+                merged, rotated, shift_phases_of_band(self._voxels, shifts),
+                self._search.parameters.starts,
+                SEPARATION * self._search.rotation_step_deg)
+            for p, c in zip(particles, found, strict=True):
+                starts[p.row][k] += [
+                    Pose(rotated.rotations[r], p.start.shift_xyz_px + shifts[s])
+                    for r, s in zip(c.i_rotation, c.i_shift, strict=True)]
         return starts
 
-    def _align(self, row: int, samples: TiltSamples | None, starts: list[Pose], half: int
-               ) -> dict[str, Any]:
-        if samples is None:
-            return unseen(self._search, row)
-        box = self._setup.sizes.box_px
-        packed = pack_samples(samples.data_rft, samples.weight_rft, self._layout)
-        problem = PoseProblem(self._references[half - 1].volume, packed, self._layout,
-                              samples.rotation, box)
-        settings, around = self._settings[half - 1], self._centre(row)
-        results = [polish_pose(problem, s, settings, around=around) for s in starts]
-        best = max(results, key=lambda r: r.score + r.log_prior)
-        seen = packed.w > 0
-        norm = float(np.sum((packed.dre[seen].astype(float) ** 2
-                             + packed.dim[seen].astype(float) ** 2) / packed.w[seen]))
-        return self._columns(row, best, norm)
+    def _rotate(self, half: int, k: int) -> RotatedReference:
+        if (half, k) not in self._rotated:
+            self._rotated[half, k] = rotate_reference(
+                self._references[half - 1][k], self._voxels, self._search.rotations)
+        return self._rotated[half, k]
 
-    def _centre(self, row: int) -> Pose | None:
+    def _align(self, particle: _Particle, starts: list[list[Pose]], half: int) -> Found:
+        search = self._search
+        packed = pack_samples(
+            particle.samples.data_rft, particle.samples.weight_rft, self._layout)
+        around = self._centre(particle)
+        candidates: list[_Candidate] = []
+        for k, of_reference in enumerate(starts):
+            problem = PoseProblem(self._references[half - 1][k].volume, packed, self._layout,
+                                  particle.samples.rotation, self._setup.sizes.box_px)
+            candidates += self._polish(problem, k, of_reference, around)
+        evidence = np.array([log_evidence(c.result, self._settings) for c in candidates])
+        owner = np.array([c.i_reference for c in candidates])
+        scores = np.array([evidence[owner == k].max() for k in range(len(starts))])
+        weights = np.where(owner < search.n_classes, 1.0, 0.0)
+        real = np.flatnonzero(weights)
+        weights[real] = mode_weights(evidence[real])
+        kept, shares = retained(weights, search.parameters.assignment == "hard")
+        modes = [Mode(int(owner[i]), candidates[i].result.R_p2t,
+                      candidates[i].result.shift_xyz_px, float(w))
+                 for i, w in zip(kept, shares, strict=True)]
+        best = candidates[int(kept[0])]
+        columns = self._columns(particle.row, best, whitened_power(
+            packed.dre.astype(float) ** 2 + packed.dim.astype(float) ** 2, packed.w))
+        columns |= {"p_max": float(weights[kept[0]]), "n_modes": len(modes),
+                    "reference_scores": scores}
+        return Found(columns, particle.observation, modes)
+
+    def _polish(self, problem: PoseProblem, k: int, starts: list[Pose], around: Pose | None
+                ) -> list[_Candidate]:
+        """Distinct modes for one reference, best first."""
+        search = self._search
+        if search.parameters.early_stop and not (search.is_first or search.is_global):
+            look = outlook(problem, starts[0])
+            if look.is_settled:
+                return [_Candidate(k, look.at, look.gain, True)]
+        results = [polish_pose(problem, s, self._settings, around=around) for s in starts]
+        results.sort(key=lambda r: -(r.score + r.log_prior))
+        modes: list[PolishResult] = []
+        for result in results:
+            if not any(_is_same(result, other) for other in modes):
+                modes.append(result)
+        return [_Candidate(k, r, float("nan"), False) for r in modes]
+
+    def _centre(self, particle: _Particle) -> Pose:
         """Where priors and limits are centred: the input pose with priors, else the start.
 
         A global search is limited in shift alone, around the current position.
         """
-        parameters, particles = self._search.parameters, self._setup.inputs.particles
+        parameters, given = self._search.parameters, self._setup.inputs.particles
         if parameters.angle_prior_deg is None and parameters.shift_prior_A is None:
-            return Pose(self._search.R_p2t[row], np.zeros(3))
-        moved_A = particles.offset_A[row] - self._search.offset_A[row]
-        return Pose(particles.R_p2t[row], moved_A / self._setup.sizes.voxel_A)
+            return particle.start
+        row = particle.row
+        moved_A = given.offset_A[row] - self._search.anchor_A[row]
+        return Pose(given.R_p2t[row], moved_A / self._setup.sizes.voxel_A)
 
-    def _columns(self, row: int, best: PolishResult, norm: float) -> dict[str, Any]:
-        voxel_A = self._setup.sizes.voxel_A
-        angle_deg, shift_px = uncertainty(best.information)
-        scale = np.sqrt(best.power * norm)
-        return {"R_p2t": best.R_p2t.ravel(),
-                "offset_A": self._search.offset_A[row] + best.shift_xyz_px * voxel_A,
-                "ncc": best.cross / scale if scale > 0 else 0.0, "loglik": best.score,
-                "gain": np.nan, "at_edge": int(best.has_hit_limit),
-                "sigma_angle_deg": angle_deg, "sigma_shift_A": shift_px * voxel_A}
+    def _columns(self, row: int, best: _Candidate, norm: float) -> dict[str, Any]:
+        voxel_A, result = self._setup.sizes.voxel_A, best.result
+        angle_deg, shift_px = uncertainty(result.information)
+        scale = np.sqrt(result.power * norm)
+        return {"R_p2t": result.R_p2t.ravel(),
+                "offset_A": self._search.anchor_A[row] + result.shift_xyz_px * voxel_A,
+                "ncc": result.cross / scale if scale > 0 else 0.0, "loglik": result.score,
+                "gain": best.gain, "at_edge": int(result.has_hit_limit),
+                "sigma_angle_deg": angle_deg, "sigma_shift_A": shift_px * voxel_A,
+                "grey_scale": result.grey_scale, "i_reference": best.i_reference,
+                "is_settled": int(best.is_settled)}
+
+
+def _is_same(a: PolishResult, b: PolishResult) -> bool:
+    """Whether two results are one mode."""
+    angle_deg, shift_px = uncertainty(b.information)
+    if not np.isfinite(angle_deg):
+        return True
+    turn = float(angular_distance_deg(a.R_p2t, b.R_p2t))
+    move = float(np.linalg.norm(a.shift_xyz_px - b.shift_xyz_px))
+    return turn < SAME_SIGMA * angle_deg and move < SAME_SIGMA * shift_px
 
 
 def uncertainty(information: Floats) -> tuple[float, float]:

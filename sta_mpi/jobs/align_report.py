@@ -23,18 +23,24 @@ def align_sections(maps: Maps, particles: Particles, setup: Setup,
     used = columns["n_slices"] > 0
     turn = angular_distance_deg(before.R_p2t, particles.R_p2t)[used]
     move = np.linalg.norm(particles.offset_A - before.offset_A, axis=1)[used]
-    names = ["round", "median turn [°]", "median move [Å]", "mean ncc", "grey scale 1",
-             "grey scale 2", "resolution [Å]"]
-    keys = ["round", "median_turn_deg", "median_move_A", "mean_ncc", "grey_scale_half1",
-            "grey_scale_half2", "resolution_A"]
-    rows = [[int(h["round"]), *(h[k] for k in keys[1:])] for h in history]
+    labels = {
+        "median_turn_deg": "median turn [°]", "median_move_A": "median move [Å]",
+        "band_px": "band [shells]", "mean_loglik": "mean log-likelihood",
+        "mean_p_max": "mean top probability", "settled_share": "settled",
+        "settled_loss": "loss of the settled [log-lik.]", "median_grey_scale": "grey scale",
+        "oracle_better_share": "oracle better", "resolution_A": "resolution [Å]"}
+    names = ["round", *labels.values()]
+    rows = [[int(h["round"]), *(h.get(key, float("nan")) for key in labels)] for h in history]
     scores = score_histogram(columns["ncc"][used], setup.half[used],
                              before.i_tomo[used], before.tomo_names, "normalised correlation")
     rounds = Section(
         "Rounds", tables=[Table("Rounds", names, rows,
                                 "Turns and moves are those of the round. The grey scale is that "
-                                "of the reference against the data: 1 for this program's own "
-                                "averages, anything for other maps.")],
+                                "of the reference against the data: near 1 for this program's "
+                                "own averages, anything for other maps. Settled particles were "
+                                "at their optimum and not searched; their loss is what that "
+                                "costs at most. Oracle better: share of a random sample for "
+                                "which an exhaustive search finds a better pose.")],
         figures=[
             Figure("Pose change from the input", pose_change([turn], [move]),
                    "Peaks at the limits of the search mean that it was too narrow."),

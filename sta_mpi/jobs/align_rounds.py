@@ -1,24 +1,16 @@
 """The parallel stages of `align`: the grey scale of the reference, and one round."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sta_mpi.align.grid_search import score_candidates, shift_phase_matrix
-from sta_mpi.align.reference import Reference
+from sta_mpi.jobs.align_grid import GridSearcher
 from sta_mpi.jobs.align_polish import PolishSearcher
-from sta_mpi.jobs.align_search import (
-    GridSearcher,
-    Search,
-    Searcher,
-    make_references,
-    observe_band,
-    reference_shapes,
-)
+from sta_mpi.jobs.align_search import Found, Search, Searcher, column_specs, reference_shapes
 from sta_mpi.jobs.averaging import Setup, UnitSums, make_plans, make_units, n_slices
-from sta_mpi.jobs.reconstruction import half_sum_specs, reconstruct
+from sta_mpi.jobs.reconstruction import half_name, half_sum_specs, reconstruct
 from sta_mpi.parallel.job import Partial, SumSpec, Unit
 
 Floats = NDArray[np.float64]
@@ -60,25 +52,24 @@ class GreyScaleJob:
         """Digest of inputs, parameters and round."""
         return self._tag + "grey"
 
-    def prepare(self, runtime: Any) -> list[Reference]:
+    def prepare(self, runtime: Any) -> GridSearcher:
         """Plans, images and references."""
         plans = make_plans(self.setup, runtime, reference_shapes(self.setup))
         self.setup.source.prepare(runtime, plans)
-        return make_references(self.search, plans)
+        still = replace(self.search, shifts_px=np.zeros((1, 3)))
+        return GridSearcher(self.setup, still, (1.0, 1.0), plans, self.setup.source.observe)
 
-    def work(self, context: list[Reference], unit: Unit) -> Partial:
-        """Score particles where they are."""
+    def work(self, context: GridSearcher, unit: Unit) -> Partial:
+        """Score particles where they are, with the first reference."""
         half, rows = unit.payload
-        values = np.empty((len(rows), 2))
+        values = np.full((len(rows), 2), np.nan)
         for i, row in enumerate(rows):
-            band = observe_band(self.setup, self.search, int(row))
-            if band is None:
-                values[i] = np.nan
-                continue
-            still = shift_phase_matrix(band, np.zeros((1, 3)), self.setup.sizes.box_px)
-            scores = score_candidates(band, still, context[half - 1],
-                                      self.search.R_p2t[row][None])
-            values[i] = scores.cross[0, 0], scores.power[0]
+            observation = self.setup.source.observe(int(row), self.search.anchor_A[row])
+            if observation is not None:
+                band = context.band(int(row), observation, 0, half)
+                scores = context.scores(
+                    int(row), band, 0, half, self.search.R_p2t[row][None])
+                values[i] = scores.cross[0, 0], scores.power[0]
         return Partial({}, rows, {"cross": values[:, 0], "power": values[:, 1]})
 
     def finish(self, reduced: Any, runtime: Any) -> dict[str, Floats]:
@@ -107,11 +98,12 @@ def fit_grey_scale(rows: dict[str, Floats], half: NDArray[np.int8]) -> tuple[flo
 @dataclass
 class _Context:
     searcher: Searcher
-    sums: UnitSums
+    sums: list[UnitSums]
+    observe: Any
 
 
 class AlignRound:
-    """Search all candidates of every particle, then insert it at the best one."""
+    """Search every particle, then insert it at its likely poses."""
 
     def __init__(self, setup: Setup, search: Search, grey: tuple[float, float], tag: str,
                  i_round: int) -> None:
@@ -123,17 +115,12 @@ class AlignRound:
         return make_units(self.setup)
 
     def sum_specs(self) -> dict[str, SumSpec]:
-        """The sums of both halves."""
-        return half_sum_specs(self.setup.sizes, n_slices(self.setup))
+        """The sums of both halves of every class."""
+        return half_sum_specs(self.setup.sizes, n_slices(self.setup), self.search.n_classes)
 
     def row_specs(self) -> dict[str, tuple[tuple[int, ...], str]]:
         """Pose and scores of each particle."""
-        n = len(self.setup.half)
-        return {"R_p2t": ((n, 9), "float64"), "offset_A": ((n, 3), "float64"),
-                "ncc": ((n,), "float64"), "loglik": ((n,), "float64"),
-                "gain": ((n,), "float64"), "at_edge": ((n,), "int32"),
-                "sigma_angle_deg": ((n,), "float64"), "sigma_shift_A": ((n,), "float64"),
-                "n_slices": ((n,), "int32")}
+        return column_specs(len(self.setup.half), self.search.references.shape[1])
 
     def fingerprint(self) -> str:
         """Digest of inputs, parameters and round."""
@@ -143,25 +130,41 @@ class AlignRound:
         """Plans, images, references and the unit's sums."""
         plans = make_plans(self.setup, runtime, reference_shapes(self.setup))
         self.setup.source.prepare(runtime, plans)
-        is_grid = self.search.parameters.search == "grid"
-        make = GridSearcher if is_grid else PolishSearcher
-        searcher = make(self.setup, self.search, self.grey, plans)
-        return _Context(searcher, UnitSums(self.setup.sizes))
+        observe = self.setup.source.observe
+        searcher: Searcher = (
+            GridSearcher(self.setup, self.search, self.grey, plans, observe)
+            if self.search.kind == "grid"
+            else PolishSearcher(self.setup, self.search, plans, observe))
+        return _Context(searcher, [UnitSums(self.setup.sizes)
+                                   for _ in range(self.search.n_classes)], observe)
 
     def work(self, context: _Context, unit: Unit) -> Partial:
         """Align and insert the particles of a unit."""
         half, rows = unit.payload
-        found = context.searcher.align(rows, half)
-        context.sums.clear()
-        for row, pose in zip(rows, found, strict=True):
-            observation = self.setup.source.observe(int(row), pose["offset_A"])
-            pose["n_slices"] = context.sums.insert(observation, pose["R_p2t"].reshape(3, 3))
-        values = {name: np.array([pose[name] for pose in found]) for name in self.row_specs()}
-        return Partial({f"half{half}": context.sums.total()}, rows, values)
+        for sums in context.sums:
+            sums.clear()
+        values: dict[str, list[Any]] = {name: [] for name in self.row_specs()}
+        for found in context.searcher.align(rows, half):
+            columns = {**found.columns, "n_slices": self._insert(context.sums, found)}
+            for name, column in values.items():
+                column.append(columns[name])
+        totals = {half_name(half, k, self.search.n_classes): s.total()
+                  for k, s in enumerate(context.sums)}
+        return Partial(totals, rows, {name: np.array(v) for name, v in values.items()})
+
+    def _insert(self, sums: list[UnitSums], found: Found) -> int:
+        """Slices of a particle that entered the averages."""
+        if found.observation is None:
+            return 0
+        samples = found.observation.samples(self.setup.sizes.grid_px)
+        for mode in found.modes:
+            sums[mode.i_reference].insert_samples(
+                samples.centred(mode.shift_xyz_px).scaled(mode.weight), mode.R_p2t)
+        return int(samples.n_slices)
 
     def finish(self, reduced: Any, runtime: Any) -> tuple[Any, dict[str, NDArray[Any]]]:
-        """Maps on rank 0, poses and scores on all ranks."""
-        p = self.search.parameters
-        maps = reconstruct(reduced, runtime, self.setup.sizes, p.symmetry, p.mask_diameter_A,
-                           p.seed, self.setup.source.gain)
+        """Maps of all classes on rank 0, poses and scores on all ranks."""
+        p, n = self.search.parameters, self.search.n_classes
+        maps = [reconstruct(reduced, runtime, self.setup.sizes, p.symmetry, p.mask_diameter_A,
+                            p.seed, self.setup.source.gain, (k, n)) for k in range(n)]
         return maps, {name: reduced.rows(name) for name in self.row_specs()}

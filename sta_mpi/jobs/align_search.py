@@ -1,24 +1,18 @@
-"""What a round of `align` searches, and the exhaustive way of doing it.
+"""What a round of `align` searches, and what a search of one particle gives.
 
-A searcher is made on every rank; `align` finds poses of particles of one unit.
+A searcher is made on every rank; `align` finds the poses of particles of one unit.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sta_mpi.align.grid_search import (
-    Band,
-    BandSamples,
-    Prior,
-    pick_best,
-    score_candidates,
-    shift_phase_matrix,
-    take_band,
-)
+from sta_mpi.align.grid_search import Band
 from sta_mpi.align.reference import Reference, prepare_reference
+from sta_mpi.align.scores import wiener_from_half_fsc
 from sta_mpi.geometry.rotations import angular_distance_deg
 from sta_mpi.jobs.averaging import Setup
 from sta_mpi.jobs.parameters.align import AlignParameters
@@ -34,19 +28,27 @@ class Search:
     Parameters
     ----------
     R_p2t, offset_A : (n, 3, 3), (n, 3)   current poses
-    references : (2, b, b, b) float32     one a half-set
+    anchor_A : (n, 3)                     offsets at which images are cut
+    references : (2, K, b, b, b) float32  of each half-set; those from n_classes on are decoys
+    fsc : (K, n_shells)                   of the half maps that the references are
     mask : (b, b, b) float32 or None
-    rotations : (K, 3, 3)                 absolute when is_global, else turns of the particle's
+    kind : "grid", "local" or "global"
+    rotations : (R, 3, 3)                 absolute when is_global, else turns of the particle's
                                           own axes away from the current pose
     shifts_px : (S, 3)                    tomogram axes, binned pixels
     max_angle_deg, max_shift_A : float    how far from the current pose a search may go
     rotation_step_deg : float             spacing of `rotations`
+    is_first : bool                       no pose was searched before
     """
 
     R_p2t: Floats
     offset_A: Floats
+    anchor_A: Floats
     references: NDArray[np.float32]
+    n_classes: int
+    fsc: Floats
     mask: NDArray[np.float32] | None
+    kind: str
     rotations: Floats
     is_global: bool
     shifts_px: Floats
@@ -54,21 +56,68 @@ class Search:
     max_shift_A: float
     rotation_step_deg: float
     band: Band
+    is_first: bool
     parameters: AlignParameters
 
     def candidates(self, row: int) -> Floats:
-        """Candidate orientations of a particle, (K, 3, 3), the current one first."""
+        """Candidate orientations of a particle, (R, 3, 3), the current one first."""
         current = self.R_p2t[row]
         if self.is_global:
             return np.concatenate([current[None], self.rotations])
         return np.asarray(current @ self.rotations)
 
 
+@dataclass(frozen=True)
+class Mode:
+    """One likely pose of a particle; shifts are from where its images were cut."""
+
+    i_reference: int
+    R_p2t: Floats
+    shift_xyz_px: Floats
+    weight: float
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a search says of one particle.
+
+    Parameters
+    ----------
+    columns : dict         the row of `column_specs`, n_slices excepted
+    observation : object   its images, cut at the anchor; None where no tilt sees it
+    modes : list of Mode   poses at which it enters the averages
+    """
+
+    columns: dict[str, Any]
+    observation: Any
+    modes: list[Mode]
+
+
 class Searcher(Protocol):
     """Finds the poses of the particles of a unit."""
 
-    def align(self, rows: NDArray[np.intp], half: int) -> list[dict[str, Any]]:
-        """Pose and scores of each particle, as the columns of `AlignRound.row_specs`."""
+    def align(self, rows: NDArray[np.intp], half: int) -> Iterator[Found]:
+        """What is found of each particle, in the order of `rows`."""
+
+
+def column_specs(n: int, n_references: int) -> dict[str, tuple[tuple[int, ...], str]]:
+    """Name -> (shape, dtype) of the results of n particles."""
+    scalars = ("ncc", "loglik", "gain", "sigma_angle_deg", "sigma_shift_A", "grey_scale", "p_max")
+    counts = ("at_edge", "i_reference", "n_modes", "is_settled", "n_slices")
+    return {"R_p2t": ((n, 9), "float64"), "offset_A": ((n, 3), "float64"),
+            "reference_scores": ((n, n_references), "float64"),
+            **dict.fromkeys(scalars, ((n,), "float64")),
+            **dict.fromkeys(counts, ((n,), "int32"))}
+
+
+def unseen(search: Search, row: int) -> Found:
+    """A particle that no tilt sees: its pose as it was."""
+    n_references = search.references.shape[1]
+    columns: dict[str, Any] = {name: np.nan if kind == "float64" else 0
+               for name, (_, kind) in column_specs(1, n_references).items()}
+    columns |= {"R_p2t": search.R_p2t[row].ravel(), "offset_A": search.offset_A[row],
+                "reference_scores": np.full(n_references, np.nan)}
+    return Found(columns, None, [])
 
 
 def reference_shapes(setup: Setup) -> list[tuple[int, ...]]:
@@ -77,83 +126,30 @@ def reference_shapes(setup: Setup) -> list[tuple[int, ...]]:
     return [(box,) * 3, (2 * box,) * 3]
 
 
-def make_references(search: Search, plans: FftPlans) -> list[Reference]:
-    """References of both half-sets, ready for gathering."""
-    return [prepare_reference(r, search.mask, search.band.r_max, plans)
-            for r in search.references]
+def make_references(search: Search, plans: FftPlans) -> list[list[Reference]]:
+    """References of both half-sets, ready for gathering: [half][reference]."""
+    def filtered(k: int) -> Floats | None:
+        if search.parameters.score != "fsc":
+            return None
+        # a decoy is treated as the first class, of which it is a copy
+        return wiener_from_half_fsc(search.fsc[k if k < search.n_classes else 0])
+
+    return [[prepare_reference(r, search.mask, search.band.r_max, plans, shell_filter=filtered(k))
+             for k, r in enumerate(of_half)] for of_half in search.references]
 
 
-def observe_band(setup: Setup, search: Search, row: int) -> BandSamples | None:
-    """The band of one particle at its current position; None where no tilt sees it."""
-    observation = setup.source.observe(row, search.offset_A[row])
-    if observation is None:
-        return None
-    return take_band(observation.samples(setup.sizes.box_px), search.band)
+def moved_px(setup: Setup, search: Search, row: int) -> Floats:
+    """(3,) from where a particle's images are cut to its current position [binned px]."""
+    moved: Floats = (search.offset_A[row] - search.anchor_A[row]) / setup.sizes.voxel_A
+    return moved
 
 
-def unseen(search: Search, row: int) -> dict[str, Any]:
-    """What is written for a particle that no tilt sees: its pose as it was."""
-    return {"R_p2t": search.R_p2t[row].ravel(), "offset_A": search.offset_A[row],
-            "ncc": np.nan, "loglik": np.nan, "gain": np.nan, "at_edge": 0,
-            "sigma_angle_deg": np.nan, "sigma_shift_A": np.nan}
-
-
-class GridSearcher:
-    """All rotations of the list times all shifts of the list, for every particle."""
-
-    def __init__(self, setup: Setup, search: Search, grey: tuple[float, float],
-                 plans: FftPlans) -> None:
-        self._setup, self._search, self._grey = setup, search, grey
-        self._references = make_references(search, plans)
-        self._phases: dict[tuple[int, bytes], NDArray[np.float32]] = {}
-        parameters = search.parameters
-        self._prior = Prior(parameters.angle_prior_deg, parameters.shift_prior_A)
-
-    def align(self, rows: NDArray[np.intp], half: int) -> list[dict[str, Any]]:
-        """Pose and scores of each particle."""
-        return [self._align(int(row), half) for row in rows]
-
-    def _align(self, row: int, half: int) -> dict[str, Any]:
-        search, voxel_A = self._search, self._setup.sizes.voxel_A
-        band = observe_band(self._setup, search, row)
-        if band is None:
-            return unseen(search, row)
-        candidates = search.candidates(row)
-        scores = score_candidates(
-            band, self._phases_of(band, row), self._references[half - 1], candidates)
-        shifts_A = search.shifts_px * voxel_A
-        best = pick_best(scores, self._grey[half - 1], search.parameters.score == "loglik",
-                         self._log_prior(row, candidates, shifts_A))
-        return {"R_p2t": candidates[best.i_rotation].ravel(),
-                "offset_A": search.offset_A[row] + shifts_A[best.i_shift],
-                "ncc": best.ncc, "loglik": best.loglik,
-                "gain": best.loglik - best.start_loglik,
-                "at_edge": int(self._is_at_edge(best.i_rotation, best.i_shift)),
-                "sigma_angle_deg": np.nan, "sigma_shift_A": np.nan}
-
-    def _phases_of(self, band: BandSamples, row: int) -> NDArray[np.float32]:
-        """Shift phases depend on the visible tilts alone: kept for a series' particles."""
-        key = (int(self._setup.inputs.particles.i_tomo[row]), band.rotation.tobytes())
-        if key not in self._phases:
-            self._phases.clear()
-            self._phases[key] = shift_phase_matrix(
-                band, self._search.shifts_px, self._setup.sizes.box_px)
-        return self._phases[key]
-
-    def _log_prior(self, row: int, candidates: Floats, shifts_A: Floats) -> Floats:
-        """(K, S) log prior relative to the input pose, not to the round's start."""
-        particles = self._setup.inputs.particles
-        angle = angular_distance_deg(
-            np.broadcast_to(particles.R_p2t[row], candidates.shape), candidates)
-        moved = self._search.offset_A[row] + shifts_A - particles.offset_A[row]
-        shift = np.linalg.norm(moved, axis=1)
-        return self._prior.log_angle(angle)[:, None] + self._prior.log_shift(shift)[None]
-
-    def _is_at_edge(self, i_rotation: int, i_shift: int) -> bool:
-        radius = np.linalg.norm(self._search.shifts_px, axis=1)
-        if len(radius) > 1 and radius[i_shift] >= radius.max() - 1e-6:
-            return True
-        if self._search.is_global or len(self._search.rotations) == 1:
-            return False
-        turn = angular_distance_deg(np.eye(3), self._search.rotations)
-        return bool(turn[i_rotation] >= turn.max() - 1e-6)
+def is_at_edge(search: Search, turn_deg: float, shift_px: float) -> bool:
+    """Whether a grid pose lies on the outermost ring of its lists."""
+    radius = np.linalg.norm(search.shifts_px, axis=1)
+    if len(radius) > 1 and shift_px >= radius.max() - 1e-6:
+        return True
+    if search.is_global or len(search.rotations) == 1:
+        return False
+    turns = angular_distance_deg(np.eye(3), search.rotations)
+    return bool(turn_deg >= turns.max() - 1e-6)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sta_mpi.align.observation import BoxSamples, TiltSamples
 from sta_mpi.align.observe import Frame, Weighting
 from sta_mpi.data import Particles, TiltSeries
 from sta_mpi.errors import InputError, InputWarning, UsageError
@@ -239,8 +240,12 @@ class UnitSums:
         if observation is None:
             return 0
         samples = observation.samples(self._grid_px)
-        samples.insert(self._sums, R_p2t, self._r_max)
+        self.insert_samples(samples, R_p2t)
         return int(samples.n_slices)
+
+    def insert_samples(self, samples: TiltSamples | BoxSamples, R_p2t: Floats) -> None:
+        """Add the samples of one particle on the grid of the sums."""
+        samples.insert(self._sums, R_p2t, self._r_max)
 
     def total(self) -> NDArray[np.float32]:
         """The sums of the unit."""

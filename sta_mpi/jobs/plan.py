@@ -8,8 +8,9 @@ import numpy as np
 
 from sta_mpi.errors import StaMpiError
 from sta_mpi.jobs import average
-from sta_mpi.jobs.align import input_files, make_search, start_state
+from sta_mpi.jobs.align import input_files, make_search
 from sta_mpi.jobs.align_rounds import AlignRound
+from sta_mpi.jobs.align_state import start_state
 from sta_mpi.jobs.averaging import Setup, memory_plan
 from sta_mpi.jobs.engine import describe_job
 from sta_mpi.jobs.folder import JobFolder, JobOutcome
@@ -74,7 +75,7 @@ def _make_job(setup: Setup, parameters: PlanParameters) -> Any:
     if parameters.job == "average":
         return average.AverageJob(setup, "plan")
     box = setup.sizes.box_px
-    noise = np.random.default_rng(parameters.seed).normal(size=(2, box, box, box))
+    noise = np.random.default_rng(parameters.seed).normal(size=(2, 1, box, box, box))
     state = start_state(setup, noise.astype(np.float32))
     search = make_search(0, state, parameters, setup, None)
     return AlignRound(setup, search, (1.0, 1.0), "plan", 0)

@@ -67,10 +67,16 @@ def padded_grid_px(box_px: int, pad: float) -> int:
     return max(box_px, 2 * round(box_px * pad / 2))
 
 
-def half_sum_specs(sizes: MapSizes, n_samples: int) -> dict[str, SumSpec]:
-    """Exact sums of both halves for `n_samples` slices in all."""
+def half_name(half: int, i_class: int = 0, n_classes: int = 1) -> str:
+    """Name of a sum: half1, or half1_class2 where there are several classes."""
+    return f"half{half}" if n_classes == 1 else f"half{half}_class{i_class + 1}"
+
+
+def half_sum_specs(sizes: MapSizes, n_samples: int, n_classes: int = 1) -> dict[str, SumSpec]:
+    """Exact sums of both halves of every class for `n_samples` slices in all."""
     bound = SAMPLE_BOUND * 4.0 * max(n_samples, 1)
-    return {f"half{h}": SumSpec(sizes.sum_shape, bound) for h in (1, 2)}
+    return {half_name(h, k, n_classes): SumSpec(sizes.sum_shape, bound)
+            for k in range(n_classes) for h in (1, 2)}
 
 
 @dataclass(frozen=True)
@@ -95,12 +101,15 @@ class Maps:
 
 def reconstruct(reduced: Any, runtime: Any, sizes: MapSizes, symmetry: str,
                 mask_diameter_A: float | None, seed: int,
-                gain: Callable[[int], float]) -> Maps | None:
-    """Turn the sums `half1` and `half2` into maps; collective, maps on rank 0 alone.
+                gain: Callable[[int], float], of_class: tuple[int, int] = (0, 1)
+                ) -> Maps | None:
+    """Turn the sums of both halves into maps; collective, maps on rank 0 alone.
 
     `gain(half)` is what the half-set's images were multiplied by; it is undone here.
+    `of_class` is (class, number of classes).
     """
-    sums = [HalfSums(reduced, h, sizes, symmetry, runtime, gain(h)) for h in (1, 2)]
+    sums = [HalfSums(reduced, half_name(h, *of_class), sizes, symmetry, runtime, gain(h))
+            for h in (1, 2)]
     both = sums[0].add(sums[1])
     fft = DistributedFft(runtime, sizes.grid_px)
     half1, half2 = (_invert(s.divide(None), sizes, fft, runtime) for s in sums)
@@ -131,9 +140,8 @@ def fsc_mask(sizes: MapSizes, diameter_A: float | None) -> NDArray[np.float32]:
 class HalfSums:
     """This rank's planes of one half's symmetrised sums."""
 
-    def __init__(self, reduced: Any, half: int, sizes: MapSizes, symmetry: str,
+    def __init__(self, reduced: Any, name: str, sizes: MapSizes, symmetry: str,
                  runtime: Any, gain: float) -> None:
-        name = f"half{half}"
         self.z0, self.z1, planes = reduced.slab(name)
         if symmetry.upper() != "C1":
             full = reduced.shared(name)

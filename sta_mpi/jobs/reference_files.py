@@ -1,6 +1,7 @@
 """References and masks of a job: found by name, read, checked against the box."""
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,15 +15,17 @@ from sta_mpi.jobs.reconstruction import MapSizes
 Map = NDArray[np.float32]
 
 
-def reference_files(reference: Path | None) -> list[Path]:
-    """The reference and, where its name holds half1 or half2, the other half's."""
-    if reference is None:
-        return []
-    other = other_half(reference)
-    if other is not None and reference.exists() and not other.exists():
-        raise InputError(f"reference {reference} is of one half-set, but {other} does not exist. "
-                         "Put both halves side by side, or rename the map.")
-    return [reference] if other is None else [reference, other]
+def reference_files(references: Sequence[Path]) -> list[Path]:
+    """The references and, where a name holds half1 or half2, the other half's beside it."""
+    files: list[Path] = []
+    for reference in references:
+        other = other_half(reference)
+        if other is not None and reference.exists() and not other.exists():
+            raise InputError(
+                f"reference {reference} is of one half-set, but {other} does not exist. "
+                "Put both halves side by side, or rename the map.")
+        files += [reference] if other is None else [reference, other]
+    return files
 
 
 def other_half(path: Path) -> Path | None:
@@ -34,13 +37,16 @@ def other_half(path: Path) -> Path | None:
     return path.with_name(name)
 
 
-def read_references(reference: Path | None, sizes: MapSizes) -> Map | None:
-    """References of half 1 and 2, (2, b, b, b); one file serves both when it has no half."""
-    if reference is None:
+def read_references(references: Sequence[Path], sizes: MapSizes) -> Map | None:
+    """References of half 1 and 2, (2, K, b, b, b); one file serves both when it has no half."""
+    if not references:
         return None
-    files = sorted(reference_files(reference))
-    files = files * 2 if len(files) == 1 else files
-    return np.stack([read_checked_map(f, sizes, "reference") for f in files])
+    pairs = []
+    for reference in references:
+        files = sorted(reference_files([reference]))
+        maps = [read_checked_map(f, sizes, "reference") for f in files]
+        pairs.append(np.stack(maps if len(maps) == 2 else maps * 2))
+    return np.stack(pairs, axis=1)
 
 
 def read_mask(path: Path | None, sizes: MapSizes) -> Map | None:

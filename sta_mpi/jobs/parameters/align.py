@@ -1,37 +1,50 @@
 """Parameters of `align`."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from sta_mpi.jobs.parameters.average import ReconstructionParameters
 
 
 class AlignParameters(ReconstructionParameters):
-    """Align particles to a reference by exhaustive search and average them, half-sets apart."""
+    """Align particles to one or several references and average them, half-sets apart."""
 
-    reference: Path | None = Field(
-        None, description="Reference map (MRC); a name with half1/half2 gives each half its own. "
+    reference: tuple[Path, ...] = Field(
+        (), description="Reference map (MRC), may be given several times: each particle goes to "
+        "the one that explains it best. A name with half1/half2 gives each half its own. "
         "Default: the average at the given poses.")
-    search: Literal["grid", "local", "global"] = Field(
-        "grid", description="Search method. grid: the exhaustive oracle. local: polish by "
-        "Fisher scoring from the current pose. global: all rotations in a low band, the best "
-        "ones polished, in the first round; local after it.")
+    search: Literal["auto", "global", "local", "grid"] = Field(
+        "auto", description="Search method. local: polish from the current pose within the "
+        "ranges. global: all orientations in a low band, the best ones polished. grid: the "
+        "exhaustive oracle. auto: global where the file gives no orientations, else local.")
     starts: int = Field(
         6, ge=1, le=100, description="Candidates of the global search that are polished.")
     iterations: int = Field(1, ge=1, le=50, description="Rounds of alignment and averaging.")
     lowpass_A: float = Field(
-        30.0, gt=0, description="The reference and the search use nothing finer than this [Å].")
+        30.0, gt=0, description="The reference and the search use nothing finer than this [Å] in "
+        "the first round.")
     highpass_A: float | None = Field(
         None, gt=0, description="The search uses nothing coarser than this [Å].")
+    band_schedule: Literal["fixed", "fsc"] = Field(
+        "fixed", description="Finest detail of the rounds after the first: fixed, or where the "
+        "FSC of the last round's half maps falls below 0.143.")
     global_order: int | None = Field(
         None, ge=0, le=4, description="Search all rotations of this HEALPix order "
-        "(1: 30°, 2: 15°, 3: 7.5°) in the first iteration instead of a local grid. "
-        "Default of --search global: 2.")
+        "(1: 30°, 2: 15°, 3: 7.5°). Default of --search global: 2.")
+    global_rounds: int = Field(
+        1, ge=1, le=50, description="Rounds that search all orientations; local after them.")
+    rotation_share: float = Field(
+        1.0, gt=0, le=1, description="Share of the global list that a round draws anew "
+        "(stochastic hill climbing, with --global-rounds).")
+    cone_deg: float | None = Field(
+        None, gt=0, le=180, description="Largest angle between a particle's Z axis and that of "
+        "its input pose [°], in-plane rotation free (global search).")
     angle_range_deg: float = Field(
         6.0, ge=0, description="Largest rotation away from the current pose [°].")
-    angle_step_deg: float = Field(2.0, gt=0, description="Step of the rotation grid [°].")
+    angle_step_deg: float = Field(
+        2.0, gt=0, description="Step of the rotation grid (grid, and check of the search) [°].")
     shift_range_A: float = Field(
         10.0, ge=0, description="Largest shift away from the current position [Å].")
     shift_step_A: float = Field(5.0, gt=0, description="Step of the shift grid [Å].")
@@ -42,8 +55,25 @@ class AlignParameters(ReconstructionParameters):
         "standard deviation [°].")
     shift_prior_A: float | None = Field(
         None, gt=0, description="Gaussian prior on the shift from the input position [Å].")
-    score: Literal["ncc", "loglik"] = Field(
-        "loglik", description="Score that picks the pose: weighted normalised correlation, or "
-        "Gaussian likelihood with per-tilt noise and the fitted grey scale of the reference.")
+    score: Literal["loglik", "ncc", "cc", "fsc"] = Field(
+        "loglik", description="Score. loglik: Gaussian likelihood with per-tilt noise. ncc: the "
+        "same as normalised correlation. cc: constrained correlation, all samples of the band "
+        "alike. fsc: correlation with the reference weighted by the FSC of the last round.")
+    assignment: Literal["posterior", "hard"] = Field(
+        "posterior", description="A particle enters the average at all its likely poses and "
+        "references, by their probability, or at the best one alone.")
+    early_stop: bool = Field(
+        True, description="From the second round on leave particles whose pose is at its "
+        "optimum (within 0.5 standard deviations) where they are.")
+    mirror_decoy: bool = Field(
+        False, description="Score the mirrored reference as well, to test the hand.")
+    oracle_particles: int | None = Field(
+        None, ge=0, le=100_000, description="Particles that the exhaustive oracle searches again "
+        "after each round, as a check; 0: none. Default: 5 %, at least 4 and at most 50.")
     reference_mask: Path | None = Field(
         None, description="Mask (MRC, 0..1) put on the reference before the search.")
+
+    @field_validator("reference", mode="before")
+    @classmethod
+    def _one_or_many(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, (str, Path)) else value

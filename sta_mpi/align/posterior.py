@@ -1,0 +1,73 @@
+"""How much each mode of a particle's likelihood weighs: Laplace's approximation.
+
+A mode is a local optimum of the log posterior over the six pose parameters. The probability
+that the pose lies in mode m is its height times its volume,
+
+    p_m ~ exp(score_m + log_prior_m) (2 pi)^3 / sqrt(det(information_m))
+
+(e.g. MacKay, Information Theory, Inference and Learning Algorithms, chapter 27). Modes of
+different references (classes) compare in the same way.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sta_mpi.align.polish import PolishResult, PolishSettings
+
+Floats = NDArray[np.float64]
+
+LEAST_WEIGHT = 0.01
+"""Modes of less probability are left out of an average."""
+
+MOST_MODES = 4
+"""Modes of one particle that enter an average."""
+
+
+def log_evidence(result: PolishResult, settings: PolishSettings) -> float:
+    """Log of height times volume of a mode; without curvature, of its height alone.
+
+    Parameters
+    ----------
+    result : PolishResult
+    settings : PolishSettings    its priors add to the information of the data
+    """
+    height = result.score + result.log_prior
+    precision = np.zeros(6)
+    if settings.prior_angle_deg is not None:
+        precision[:3] = np.radians(settings.prior_angle_deg) ** -2.0
+    if settings.prior_shift_px is not None:
+        precision[3:] = settings.prior_shift_px**-2.0
+    values = np.linalg.eigvalsh(result.information + np.diag(precision))
+    if not np.isfinite(values).all() or values[-1] <= 0:
+        return height
+    # flat directions (an axis of symmetry) have the same volume in every mode: they cancel
+    return height - 0.5 * float(np.log(np.maximum(values, 1e-6 * values[-1])).sum())
+
+
+def mode_weights(log_evidences: Floats) -> Floats:
+    """Probabilities (m,) of modes from their log evidence (m,); they add to 1."""
+    top = np.max(log_evidences)
+    if not np.isfinite(top):
+        return np.full(len(log_evidences), 1.0 / len(log_evidences))
+    weights = np.exp(np.asarray(log_evidences, np.float64) - top)
+    return np.asarray(weights / weights.sum())
+
+
+def retained(weights: Floats, hard: bool = False) -> tuple[NDArray[np.intp], Floats]:
+    """Modes that enter the average, best first, and their weights, which add to 1.
+
+    Parameters
+    ----------
+    weights : (m,) float64
+    hard : bool                the best one alone
+
+    Examples
+    --------
+    >>> retained(np.array([0.002, 0.598, 0.4]))[0]
+    array([1, 2])
+    """
+    order = np.argsort(-weights, kind="stable")
+    most = 1 if hard else MOST_MODES
+    kept = order[:most]
+    kept = kept[(weights[kept] >= LEAST_WEIGHT) | (kept == order[0])]
+    return kept, weights[kept] / weights[kept].sum()

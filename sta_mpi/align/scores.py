@@ -1,0 +1,61 @@
+"""What a search maximises: a likelihood, or a correlation with other weights on the shells.
+
+All scores are those of weighted samples, data d = a X / sigma^2 and weight w = a^2 / sigma^2:
+
+* `loglik`: Gaussian likelihood with the noise of each tilt, grey scale fitted;
+* `ncc`: the same as normalised correlation, cross / sqrt(power norm);
+* `cc`: constrained correlation as in PEET: only what the particle has measured counts, and
+  every sample of the band counts alike, whatever its signal-to-noise ratio;
+* `fsc`: the correlation of `ncc` with the reference filtered by the FSC of the half maps,
+  which is the best linear estimate of the structure from one half map (Wiener).
+
+With the grey scale fitted, log L = cross |cross| / power, which ranks poses as cross / sqrt(power)
+does: so one search serves all, on samples multiplied by a curve over shells.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sta_mpi.align.observation import TiltSamples
+from sta_mpi.align.reference import shell_means
+from sta_mpi.signal.fft import radius_rft
+
+Floats = NDArray[np.float64]
+
+
+def flat_gain(samples: TiltSamples, reference_power: Floats) -> Floats:
+    """Curve (n//2+1,) that makes every sample of the band count alike.
+
+    Parameters
+    ----------
+    reference_power : (n//2+1,)    mean |V|^2 per shell of the reference
+
+    Notes
+    -----
+    The expected power of a shell is its number of samples times <w> |V|^2; the gain is its
+    inverse, so that power becomes the number of samples. Shells without signal get 0.
+    """
+    expected = shell_means(samples.weight_rft.mean(axis=0, dtype=np.float64)) * reference_power
+    least = 1e-6 * expected[1:].max(initial=0.0)
+    return np.divide(1.0, expected, out=np.zeros_like(expected), where=expected > max(least, 0.0))
+
+
+def with_gain(samples: TiltSamples, gain: Floats) -> TiltSamples:
+    """Samples multiplied, data and weight alike, by a curve over shells (n//2+1,)."""
+    n = samples.data_rft.shape[1]
+    image = np.interp(radius_rft((n, n // 2 + 1)), np.arange(n // 2 + 1), gain).astype(np.float32)
+    return TiltSamples(samples.data_rft * image, samples.weight_rft * image, samples.rotation,
+                       samples.tilts)
+
+
+def wiener_from_half_fsc(fsc: Floats) -> Floats:
+    """Filter of a half map that makes it the best estimate of the structure: its FSC, 0..1.
+
+    The first crossing of zero ends it: what lies beyond is noise that happens to agree.
+    """
+    curve = np.clip(fsc, 0.0, 1.0)
+    below = np.flatnonzero(curve <= 0)
+    below = below[below > 0]
+    if len(below):
+        curve[below[0]:] = 0.0
+    return np.asarray(curve)

@@ -1,0 +1,114 @@
+"""The exhaustive search of `align`: all rotations of the list times all shifts of the list."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sta_mpi.align.grid_search import (
+    BandSamples,
+    Prior,
+    Scores,
+    pick_best,
+    score_candidates,
+    shift_phase_matrix,
+    take_band,
+)
+from sta_mpi.align.scores import flat_gain, with_gain
+from sta_mpi.geometry.rotations import angular_distance_deg
+from sta_mpi.jobs.align_search import (
+    Found,
+    Mode,
+    Search,
+    is_at_edge,
+    make_references,
+    moved_px,
+    unseen,
+)
+from sta_mpi.jobs.averaging import Setup
+from sta_mpi.signal.fft import FftPlans
+
+Floats = NDArray[np.float64]
+
+
+class GridSearcher:
+    """All rotations of the list times all shifts of the list, for every particle.
+
+    The best of all references takes the particle; there is no posterior.
+    """
+
+    def __init__(self, setup: Setup, search: Search, grey: tuple[float, float],
+                 plans: FftPlans, observe: Any) -> None:
+        self._setup, self._search, self._grey = setup, search, grey
+        self._observe = observe
+        self._references = make_references(search, plans)
+        self._phases: dict[tuple[int, bytes], NDArray[np.float32]] = {}
+        parameters = search.parameters
+        self._prior = Prior(parameters.angle_prior_deg, parameters.shift_prior_A)
+
+    def align(self, rows: NDArray[np.intp], half: int) -> Iterator[Found]:
+        """Pose and scores of each particle."""
+        for row in rows:
+            yield self._align(int(row), half)
+
+    def band(self, row: int, observation: Any, i_reference: int, half: int) -> BandSamples:
+        """The band of one particle around its current position, weighted as the score asks."""
+        search = self._search
+        samples = observation.samples(self._setup.sizes.box_px).centred(
+            moved_px(self._setup, search, row))
+        if search.parameters.score == "cc":
+            power = self._references[half - 1][i_reference].shell_power
+            samples = with_gain(samples, flat_gain(samples, power))
+        return take_band(samples, search.band)
+
+    def scores(self, row: int, band: BandSamples, i_reference: int, half: int,
+               candidates: Floats) -> Scores:
+        """Cross terms and powers of candidate orientations times the search's shifts."""
+        return score_candidates(band, self._phases_of(band, row),
+                                self._references[half - 1][i_reference], candidates)
+
+    def _align(self, row: int, half: int) -> Found:
+        search, voxel_A = self._search, self._setup.sizes.voxel_A
+        observation = self._observe(row, search.anchor_A[row])
+        if observation is None:
+            return unseen(search, row)
+        candidates, shifts_A = search.candidates(row), search.shifts_px * voxel_A
+        prior, is_likelihood = self._log_prior(row, candidates, shifts_A), (
+            search.parameters.score == "loglik")
+        found = []
+        for k in range(search.references.shape[1]):
+            scores = self.scores(row, self.band(row, observation, k, half), k, half, candidates)
+            found.append(pick_best(scores, self._grey[half - 1], is_likelihood, prior))
+        ranks = np.array([b.loglik if is_likelihood else b.ncc for b in found])
+        k = int(np.argmax(ranks[: search.n_classes]))
+        best, shift_px = found[k], search.shifts_px[found[k].i_shift]
+        R = candidates[best.i_rotation]
+        turn = float(angular_distance_deg(search.R_p2t[row], R))
+        columns = {
+            "R_p2t": R.ravel(), "offset_A": search.offset_A[row] + shift_px * voxel_A,
+            "ncc": best.ncc, "loglik": best.loglik, "gain": best.loglik - best.start_loglik,
+            "sigma_angle_deg": np.nan, "sigma_shift_A": np.nan,
+            "grey_scale": best.cross / best.power if best.power > 0 else np.nan, "p_max": 1.0,
+            "at_edge": int(is_at_edge(search, turn, float(np.linalg.norm(shift_px)))),
+            "i_reference": k, "n_modes": 1, "is_settled": 0, "reference_scores": ranks}
+        mode = Mode(k, R, moved_px(self._setup, search, row) + shift_px, 1.0)
+        return Found(columns, observation, [mode])
+
+    def _phases_of(self, band: BandSamples, row: int) -> NDArray[np.float32]:
+        """Shift phases depend on the visible tilts alone: kept for a series' particles."""
+        key = (int(self._setup.inputs.particles.i_tomo[row]), band.rotation.tobytes())
+        if key not in self._phases:
+            self._phases.clear()
+            self._phases[key] = shift_phase_matrix(
+                band, self._search.shifts_px, self._setup.sizes.box_px)
+        return self._phases[key]
+
+    def _log_prior(self, row: int, candidates: Floats, shifts_A: Floats) -> Floats:
+        """(R, S) log prior relative to the input pose, not to the round's start."""
+        particles = self._setup.inputs.particles
+        angle = angular_distance_deg(
+            np.broadcast_to(particles.R_p2t[row], candidates.shape), candidates)
+        moved = self._search.offset_A[row] + shifts_A - particles.offset_A[row]
+        shift = np.linalg.norm(moved, axis=1)
+        return self._prior.log_angle(angle)[:, None] + self._prior.log_shift(shift)[None]

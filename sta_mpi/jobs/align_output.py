@@ -1,0 +1,88 @@
+"""What `align` writes at its end: maps, particles, poses, scores, set, warnings."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from sta_mpi.data import Particles
+from sta_mpi.formats.containers import write_h5
+from sta_mpi.formats.poses_h5 import write_poses
+from sta_mpi.formats.relion_particles import write_particles
+from sta_mpi.formats.relion_sets import OptimisationSet, write_optimisation_set
+from sta_mpi.jobs.align_check import check_warnings
+from sta_mpi.jobs.align_report import align_sections
+from sta_mpi.jobs.align_state import LoopPoses
+from sta_mpi.jobs.averaging import Setup
+from sta_mpi.jobs.engine import engine_results
+from sta_mpi.jobs.folder import JobFolder, JobOutcome
+from sta_mpi.jobs.map_report import map_results
+from sta_mpi.jobs.parameters.align import AlignParameters
+from sta_mpi.jobs.reconstruction import Maps, write_maps
+from sta_mpi.version import __version__
+
+AT_EDGE = 0.1
+"""Share of poses at a limit of the search from which a warning is due."""
+
+
+def write_outputs(parameters: AlignParameters, folder: JobFolder, setup: Setup,
+                  state: LoopPoses, maps: list[Maps], stages: list[Any]) -> JobOutcome:
+    """Write everything but the report; the maps are those of the last round (rank 0 alone)."""
+    largest = int(np.argmax(np.bincount(
+        state.columns["i_reference"][state.columns["n_slices"] > 0], minlength=len(maps))))
+    outputs: dict[str, str] = {}
+    for k, m in enumerate(maps):
+        prefix = "" if len(maps) == 1 else f"class{k + 1:03d}_"
+        outputs |= {prefix + name: file
+                    for name, file in write_maps(folder.path, m, prefix).items()}
+    particles = result_particles(parameters, setup, state, len(maps))
+    outputs |= {"particles": "particles.star", "poses": "poses.h5", "scores": "scores.h5",
+                "optimisation_set": "optimisation_set.star"}
+    write_particles(folder.file("particles.star"), particles, setup.inputs.tomograms)
+    write_poses(folder.file("poses.h5"), particles, attributes={
+        "fingerprint": folder.fingerprint, "version": __version__})
+    write_h5(folder.file("scores.h5"), {
+        name: values for name, values in state.columns.items()
+        if name not in ("R_p2t", "offset_A")}, {"what": "scores of align"})
+    prefix = "" if len(maps) == 1 else f"class{largest + 1:03d}_"
+    write_optimisation_set(folder.file("optimisation_set.star"), OptimisationSet(
+        particles=folder.path / "particles.star", tomograms=setup.inputs.paths.tomograms,
+        reference1=folder.path / f"{prefix}half1.mrc",
+        reference2=folder.path / f"{prefix}half2.mrc"))
+    results = {"particles": len(particles), "rounds": state.round_done, **state.history[-1],
+               **map_results(maps[largest]), **engine_results(*stages)}
+    sections = align_sections(
+        maps[largest], particles, setup, state.columns, state.history, parameters)
+    return JobOutcome(results, outputs, sections, _warnings(state), stages)
+
+
+def result_particles(parameters: AlignParameters, setup: Setup, state: LoopPoses,
+                     n_classes: int) -> Particles:
+    """The particles with their new poses, half-sets and scores."""
+    columns = state.columns
+    particles = setup.inputs.particles.with_poses(state.R_p2t, state.offset_A)
+    particles.half = setup.half
+    added = {"rlnLogLikeliContribution": np.nan_to_num(columns["loglik"]),
+             "rlnMaxValueProbDistribution": np.nan_to_num(columns["p_max"])}
+    if n_classes > 1:
+        added["rlnClassNumber"] = columns["i_reference"] + 1
+    if np.isfinite(columns["sigma_angle_deg"]).any():
+        added["staSigmaAngle"] = np.nan_to_num(columns["sigma_angle_deg"])
+        added["staSigmaShiftAngst"] = np.nan_to_num(columns["sigma_shift_A"])
+    return replace(particles, columns={**particles.columns, **added})
+
+
+def _warnings(state: LoopPoses) -> list[str]:
+    columns, warnings = state.columns, []
+    lost = int((columns["n_slices"] == 0).sum())
+    if lost:
+        warnings.append(f"{lost} particles were not aligned: no tilt image holds their whole "
+                        "box, or they are in the quarantine.")
+    at_edge = state.history[-1]["at_edge_share"]
+    if at_edge > AT_EDGE:
+        warnings.append(
+            f"{100 * at_edge:.0f} % of the best poses lie at the edge of the search. Widen "
+            "--angle-range-deg or --shift-range-A.")
+    for entry in state.history:
+        warnings += check_warnings(entry)
+    return warnings
