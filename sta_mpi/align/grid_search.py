@@ -92,9 +92,9 @@ def take_band(samples: TiltSamples | BoxSamples, band: Band) -> BandSamples:
         _is_own(k) & (radius >= band.r_min) & (radius <= band.r_max) & (radius > 0))
     rows = np.r_[0 : (crop + 1) // 2, n - crop // 2 : n]
     corner: Any = (rows[:, None], rows) if is_box else (slice(None), rows)
-    data, weight = (
-        x[(*corner, slice(0, crop // 2 + 1))].reshape(samples.n_slices, -1)[:, index]
-        for x in (samples.data_rft, samples.weight_rft))
+    corner = (*corner, slice(0, crop // 2 + 1))
+    data = samples.data_rft[corner].reshape(samples.n_slices, -1)[:, index]
+    weight = samples.weight_rft[corner].reshape(samples.n_slices, -1)[:, index]
     rotation = samples.R_box2t.T[None] if isinstance(samples, BoxSamples) else samples.rotation
     return BandSamples(data, weight, k[index], rotation, crop, index)
 

@@ -86,7 +86,7 @@ def test_cross_term_of_all_shifts_equals_the_direct_sum():
         direct = 0.0
         for f, tilt in enumerate(band.rotation):
             x, y, _ = tilt @ shift
-            turn = np.exp(2j * np.pi * (band.k_xy[:, 0] * x + band.k_xy[:, 1] * y) / BOX)
+            turn = np.exp(2j * np.pi * (band.k[:, 0] * x + band.k[:, 1] * y) / BOX)
             direct += np.sum((slices[f].conj() * band.data[f] * turn).real)
         assert scores.cross[0, j] == pytest.approx(direct, rel=1e-4)
 
@@ -110,8 +110,8 @@ def test_loglik_differences_are_those_of_the_gaussian_model():
 def test_band_holds_one_of_each_pair_of_friedel_mates():
     samples = make_samples(np.eye(3), np.zeros(3))
     band = take_band(samples, Band(0.0, 9.0))
-    pairs = {tuple(k) for k in band.k_xy.astype(int)}
-    assert len(pairs) == len(band.k_xy)
+    pairs = {tuple(k) for k in band.k.astype(int)}
+    assert len(pairs) == len(band.k)
     assert not any((-kx, -ky) in pairs for kx, ky in pairs)
     n_disc = sum(x * x + y * y <= 81 for x in range(-9, 10) for y in range(-9, 10)) - 1
     assert 2 * len(pairs) == n_disc

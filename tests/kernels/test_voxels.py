@@ -44,7 +44,8 @@ def noise_case(n, n_pad, g, r_bands, count):
     rng = np.random.default_rng(n + n_pad)
     padded = np.fft.rfftn(rng.normal(size=(n_pad,) * 3)).astype(np.complex64)
     layout, shape = make_voxel_layout(n, r_bands), (g, g, g // 2 + 1)
-    packed = pack_voxels(complex_noise(rng, shape), rng.random(shape).astype(np.float32), layout)
+    weight = rng.random(shape).astype(np.float32)
+    packed = pack_voxels(complex_noise(rng, shape), weight, layout)
     p = packed.layout.n_samples
     return padded, packed, np.array([p if count < 0 else min(count, p)])
 
@@ -158,13 +159,16 @@ def test_bands_of_voxels_hold_their_radii():
     assert layout.band_start[-1] == layout.n_samples
 
 
-def test_voxels_without_weight_are_left_out_and_the_others_stay_in_their_bands():
+def test_voxels_without_weight_and_data_are_left_out_and_the_others_stay_in_their_bands():
     rng, layout, shape = np.random.default_rng(0), make_voxel_layout(16, [3, 6]), (16, 16, 9)
-    weight = rng.random(shape).astype(np.float32)
-    weight[3] = 0  # kz = 3
-    packed = pack_voxels(complex_noise(rng, shape), weight, layout)
+    weight = rng.random(shape).astype(np.float32) + np.float32(0.1)
+    data = complex_noise(rng, shape)
+    weight[3], data[3] = 0, 0  # kz = 3
+    weight[2] = 0  # a mask has spread data there
+    packed = pack_voxels(data, weight, layout)
     kept = packed.layout
     assert not (kept.kz == 3).any()
+    assert (kept.kz == 2).sum() == (layout.kz == 2).sum()
     assert kept.n_samples == (layout.kz != 3).sum()
     r = np.sqrt(sum(k.astype(float) ** 2 for k in (kept.kx, kept.ky, kept.kz)))
     assert (r[: kept.band_start[1]] <= 3).all()

@@ -2,12 +2,12 @@
 
 Of the half transform the independent half space is kept: kx > 0, or kx = 0 and ky > 0, or
 kx = ky = 0 and kz > 0. Voxels are sorted by band, then by tile of 8^3 and row. All boxes of
-one size share a layout; a packed box keeps the part of it that it has weight for, which
-leaves out the missing wedge.
+one size share a layout; a packed box keeps the part of it that holds weight or data.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -15,8 +15,10 @@ from numpy.typing import NDArray
 
 TILE_PX = 8
 
-EMPTY = 1e-6
-"""Voxels with less than this share of the largest weight tell nothing and are left out."""
+EMPTY = 1e-3
+"""Voxels with less than this share of their band's mean weight, and of its rms data, are left
+out. Masking a box spreads data into its missing wedge, and these belong to the sums as well:
+without them poses are turned by half a degree."""
 
 
 @dataclass(frozen=True)
@@ -126,7 +128,7 @@ def make_voxel_layout(n: int, r_bands: Sequence[float], r_min: float = 0.0) -> V
 
 def pack_voxels(data_rft: NDArray[np.complex64], weight_rft: NDArray[np.float32],
                 layout: VoxelLayout, dtype: type = np.float32) -> PackedVoxels:
-    """Pick the voxels of a layout that have weight from a half transform.
+    """Pick the voxels of a layout that hold weight or data from a half transform.
 
     Parameters
     ----------
@@ -146,8 +148,9 @@ def pack_voxels(data_rft: NDArray[np.complex64], weight_rft: NDArray[np.float32]
             f"layout reaches {layout.r_max_px:g}, but a grid of {g} allows {g // 2 - 1}")
     index = (layout.kz.astype(np.int64) % g * g + layout.ky % g) * (g // 2 + 1) + layout.kx
     weight = weight_rft.reshape(-1)[index].astype(np.float32, copy=False)
-    seen = weight > EMPTY * weight.max(initial=0.0)
-    weight, data = weight[seen], data_rft.reshape(-1)[index[seen]]
+    data = data_rft.reshape(-1)[index]
+    seen = _is_seen(weight, data, layout.band_start)
+    weight, data = weight[seen], data[seen]
     re, im = data.real.astype(np.float32), data.imag.astype(np.float32)
     if dtype == np.float32:
         return PackedVoxels(re, im, weight, 1.0, 1.0, layout.keep(seen))
@@ -157,6 +160,18 @@ def pack_voxels(data_rft: NDArray[np.complex64], weight_rft: NDArray[np.float32]
     return PackedVoxels(
         (re / data_scale).astype(np.float16), (im / data_scale).astype(np.float16),
         (weight / weight_scale).astype(np.float16), data_scale, weight_scale, layout.keep(seen))
+
+
+def _is_seen(weight: NDArray[np.float32], data: NDArray[np.complex64],
+             band_start: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """(p,) whether weight or data count in their band; merged weights may ring below 0."""
+    seen, power = np.zeros(len(weight), bool), np.abs(data) ** 2
+    for start, stop in pairwise(band_start):
+        own, size = slice(start, stop), np.abs(weight[start:stop])
+        if stop > start:
+            seen[own] = size > EMPTY * size.mean(dtype=np.float64)
+            seen[own] |= power[own] > EMPTY**2 * power[own].mean(dtype=np.float64)
+    return seen
 
 
 def _half_scale(*parts: NDArray[np.float32]) -> float:
