@@ -15,68 +15,46 @@ The six parameters are a rotation vector about the particle's own axes [rad] and
 tomogram axes [px]. A step is applied before its length is taken as a sign of convergence.
 """
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sta_mpi.geometry.rotations import rotation_from_vector, vector_from_rotation
-from sta_mpi.kernels.polish import PoseFunction
-from sta_mpi.kernels.polish.step import fisher_step, log_likelihood, step_length, turned
+from sta_mpi.align.pose import PolishSettings, Pose, Restraint
+from sta_mpi.kernels.polish import PoseFunction, PoseSums
+from sta_mpi.kernels.polish.restraint import step_between
+from sta_mpi.kernels.polish.step import log_likelihood, proposal, step_length
+
+__all__ = [
+    "Asked",
+    "BandSearch",
+    "PolishResult",
+    "PolishSettings",
+    "Pose",
+    "PoseState",
+    "Steps",
+    "bands_of",
+    "polish_pose",
+    "polish_steps",
+    "run_steps",
+]
 
 Floats = NDArray[np.float64]
+Counts = NDArray[np.int64]
+Result = TypeVar("Result")
 
-_EARLY_TOLERANCE = 0.3
+EARLY_TOLERANCE = 0.3
 """Step in standard deviations that ends a band other than the last: it only has to lead to
 the next band's optimum."""
 
-_LARGEST_TURN_RAD = 0.25
+LARGEST_TURN_RAD = 0.25
 _TINY_RAD, _TINY_PX = 3e-4, 2e-3
 """A step below both that makes things worse is on a kink of the interpolant, not far from the
 optimum: what is left is less than the interpolation's own error."""
 
 _REJECTIONS = 8
-
-
-@dataclass(frozen=True)
-class Pose:
-    """Orientation and shift of a particle.
-
-    Parameters
-    ----------
-    R_p2t : (3, 3) float64            particle axes to tomogram axes
-    shift_xyz_px : (3,) float64       tomogram axes [px of the box]
-    """
-
-    R_p2t: Floats
-    shift_xyz_px: Floats
-
-
-@dataclass(frozen=True)
-class PolishSettings:
-    """How to polish.
-
-    Parameters
-    ----------
-    bands : tuple of int or None       bands of the layout used in each stage; None: 1, 2, ... all
-    grey_scale : float or None         of the reference; None: the best one at every pose
-    prior_angle_deg, prior_shift_px    standard deviation of each component of rotation vector
-                                       and shift from the prior's centre; None: flat
-    max_angle_deg, max_shift_px        strict limits from the same centre; None: no limit
-    tolerance : float                  a step shorter than this [standard deviations], or that
-                                       changes log L by less than its square, is the last one
-    max_steps : int                    most steps in each band
-    """
-
-    bands: tuple[int, ...] | None = None
-    grey_scale: float | None = None
-    prior_angle_deg: float | None = None
-    prior_shift_px: float | None = None
-    max_angle_deg: float | None = None
-    max_shift_px: float | None = None
-    tolerance: float = 0.05
-    max_steps: int = 20
 
 
 @dataclass(frozen=True)
@@ -108,11 +86,11 @@ class PolishResult:
     has_hit_limit: bool
 
 
-@dataclass(frozen=True)
-class _State:
-    """Everything known at one pose; information_all includes the prior's."""
+class PoseState(NamedTuple):
+    """Everything known at one pose; objective, gradient and information_all include the prior's."""
 
     pose: Pose
+    objective: float
     score: float
     log_prior: float
     cross: float
@@ -122,9 +100,25 @@ class _State:
     information: Floats
     information_all: Floats
 
-    @property
-    def objective(self) -> float:
-        return self.score + self.log_prior
+    def result(self, n_evaluations: int, is_converged: bool, restraint: Restraint
+               ) -> PolishResult:
+        """The state as the end of a search."""
+        return PolishResult(
+            self.pose.R_p2t, self.pose.shift_xyz_px, self.score, self.log_prior, self.cross,
+            self.power, self.grey_scale, self.information, n_evaluations, is_converged,
+            restraint.holds(self.pose))
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A pose whose sums over the first `count` (m,) samples of each tilt a search needs next."""
+
+    pose: Pose
+    count: Counts
+
+
+Steps = Generator[Asked, PoseSums, PolishResult]
+"""A search as a dialogue: it asks for the sums of one pose at a time, and ends in a result."""
 
 
 def polish_pose(problem: PoseFunction, start: Pose, settings: PolishSettings | None = None,
@@ -145,118 +139,92 @@ def polish_pose(problem: PoseFunction, start: Pose, settings: PolishSettings | N
     A start outside the limits is first moved onto them. Without any sample, or where no
     parameter matters, the start is returned as not converged.
     """
+    return run_steps(problem, polish_steps(problem, start, settings, count, around))
+
+
+def run_steps(problem: PoseFunction, steps: Generator[Asked, PoseSums, Result]) -> Result:
+    """Answer what a search asks until it ends; its result."""
+    asked = next(steps)
+    while True:
+        sums = problem.sums(asked.pose.R_p2t, asked.pose.shift_xyz_px, asked.count)
+        try:
+            asked = steps.send(sums)
+        except StopIteration as end:
+            result: Result = end.value
+            return result
+
+
+def polish_steps(problem: PoseFunction, start: Pose, settings: PolishSettings | None = None,
+                 count: NDArray[np.integer] | None = None, around: Pose | None = None) -> Steps:
+    """Do what `polish_pose` does, but leave the evaluation of poses to the caller."""
     settings = settings or PolishSettings()
-    restraint = _Restraint(around or start, settings)
+    restraint = Restraint(around or start, settings)
+    pose, n_evaluations = restraint.clip(start), 0
+    for search, tolerance in bands_of(problem, settings, count):
+        state, is_converged = yield from search.climb(pose, restraint, tolerance)
+        pose = state.pose
+        n_evaluations += search.n_evaluations
+    return state.result(n_evaluations, is_converged, restraint)
+
+
+def bands_of(problem: PoseFunction, settings: PolishSettings,
+             count: NDArray[np.integer] | None) -> list[tuple["BandSearch", float]]:
+    """The searches of a polish, band after band, and their tolerances."""
     layout = problem.layout
     limit = np.full(problem.n_tilts, layout.n_samples) if count is None else np.asarray(count)
     if limit.shape != (problem.n_tilts,) or limit.min(initial=0) < 0:
         raise ValueError(f"count must be ({problem.n_tilts},) integers from 0")
     bands: Sequence[int] = settings.bands or range(1, len(layout.band_start))
-    pose, n_evaluations, is_converged, state = restraint.clip(start), 0, False, None
+    if not len(bands):
+        raise ValueError("bands is empty")
+    searches = []
     for i, band in enumerate(bands):
         used = np.minimum(limit, layout.band_start[band]).astype(np.int64)
-        search = _Search(problem, restraint, settings.grey_scale, used,
-                         largest_move_px=problem.n / (2 * problem.radius(used)))
-        last = i == len(bands) - 1
-        state, is_converged = search.climb(
-            pose, settings.tolerance if last else _EARLY_TOLERANCE, settings.max_steps)
-        pose = state.pose
-        n_evaluations += search.n_evaluations
-    if state is None:
-        raise ValueError("bands is empty")
-    return PolishResult(
-        pose.R_p2t, pose.shift_xyz_px, state.score, state.log_prior, state.cross, state.power,
-        state.grey_scale, state.information, n_evaluations, is_converged, restraint.holds(pose))
+        search = BandSearch(settings, used, problem.n / (2 * problem.radius(used)))
+        searches.append(
+            (search, settings.tolerance if i == len(bands) - 1 else EARLY_TOLERANCE))
+    return searches
 
 
-class _Restraint:
-    """Priors and limits around a pose."""
+class BandSearch:
+    """Damped Fisher scoring in one band.
 
-    def __init__(self, centre: Pose, settings: PolishSettings) -> None:
-        self._centre = centre
-        self._max_rad = (None if settings.max_angle_deg is None
-                         else float(np.radians(settings.max_angle_deg)))
-        self._max_px = settings.max_shift_px
-        angle, shift = settings.prior_angle_deg, settings.prior_shift_px
-        self._precision = np.repeat([
-            0.0 if angle is None else np.radians(angle) ** -2.0,
-            0.0 if shift is None else float(shift) ** -2.0], 3)
-        self._is_flat = not self._precision.any()
+    Parameters
+    ----------
+    settings : PolishSettings
+    count : (m,) int            samples used of each tilt
+    largest_move_px : float     longest step of the shift
+    """
 
-    def _away(self, pose: Pose) -> Floats:
-        """(6,) rotation vector and shift from the centre."""
-        return _step_between(self._centre, pose)
-
-    def prior(self, pose: Pose) -> tuple[float, Floats, Floats] | None:
-        """(log prior, its gradient (6,), its information (6, 6)) of a pose; None: flat.
-
-        The gradient of |rotation vector|^2 / 2 by a turn about the own axes is the vector itself.
-        """
-        if self._is_flat:
-            return None
-        away = self._away(pose)
-        slope = self._precision * away
-        return -0.5 * float(away @ slope), -slope, np.diag(self._precision)
-
-    def clip(self, pose: Pose) -> Pose:
-        """The pose, or the nearest one within the limits."""
-        if self._max_rad is None and self._max_px is None:
-            return pose
-        away = self._away(pose)
-        turn, move = away[:3], away[3:]
-        if ((self._max_rad is None or np.linalg.norm(turn) <= self._max_rad)
-                and (self._max_px is None or np.linalg.norm(move) <= self._max_px)):
-            return pose
-        R, shift = pose.R_p2t, pose.shift_xyz_px
-        if self._max_rad is not None and np.linalg.norm(turn) > self._max_rad:
-            turn = turn * ((1 - 1e-9) * self._max_rad / np.linalg.norm(turn))
-            R = self._centre.R_p2t @ rotation_from_vector(turn)
-        if self._max_px is not None and np.linalg.norm(move) > self._max_px:
-            move = move * ((1 - 1e-9) * self._max_px / np.linalg.norm(move))
-            shift = self._centre.shift_xyz_px + move
-        return Pose(R, shift)
-
-    def holds(self, pose: Pose) -> bool:
-        """Whether the pose lies on a limit."""
-        if self._max_rad is None and self._max_px is None:
-            return False
-        away = self._away(pose)
-        return bool(
-            (self._max_rad is not None and np.linalg.norm(away[:3]) > 0.999 * self._max_rad)
-            or (self._max_px is not None and np.linalg.norm(away[3:]) > 0.999 * self._max_px))
-
-
-class _Search:
-    """Damped Fisher scoring in one band."""
-
-    def __init__(self, problem: PoseFunction, restraint: _Restraint, grey_scale: float | None,
-                 count: NDArray[np.int64], largest_move_px: float) -> None:
-        self._problem, self._restraint = problem, restraint
-        self._grey_scale = np.nan if grey_scale is None else float(grey_scale)
-        self._count = count
-        self._largest_move_px = largest_move_px
+    def __init__(self, settings: PolishSettings, count: Counts, largest_move_px: float) -> None:
+        self._grey_scale = np.nan if settings.grey_scale is None else float(settings.grey_scale)
+        self._max_steps = settings.max_steps
+        self._count, self._largest_move_px = count, largest_move_px
         self.n_evaluations = 0
 
-    def climb(self, pose: Pose, tolerance: float, max_steps: int) -> tuple[_State, bool]:
-        """(state, whether it converged) after climbing from a pose."""
-        state, damping = self._evaluate(pose), 0.0
-        for _ in range(max_steps):
+    def climb(self, start: Pose | PoseState, restraint: Restraint, tolerance: float
+              ) -> Generator[Asked, PoseSums, tuple[PoseState, bool]]:
+        """(state, whether it converged) after climbing from a pose, or a state of this band."""
+        state = start if isinstance(start, PoseState) else (
+            yield from self.evaluate(start, restraint))
+        damping = 0.0
+        for _ in range(self._max_steps):
             whole = np.nan
             for _ in range(_REJECTIONS):
-                pose, length = self._propose(state, damping)
+                pose, length = self._propose(state, restraint, damping)
                 if np.isnan(length):
                     return state, False
                 whole = length if np.isnan(whole) else whole
-                trial = self._evaluate(pose)
+                trial = yield from self.evaluate(pose, restraint)
                 gain = trial.objective - state.objective
                 # on kinks of the interpolant steps of 0.1 standard deviations may go on, to and fro
                 if length < tolerance or abs(gain) < tolerance**2:
                     # a step that is short because it is damped proves nothing
                     return (trial if gain >= -tolerance**2 else state,
-                            damping == 0 or whole < _EARLY_TOLERANCE)
+                            damping == 0 or whole < EARLY_TOLERANCE)
                 if gain > 0:
                     break
-                if _is_tiny(_step_between(state.pose, pose)):
+                if _is_tiny(step_between(*_parts(state.pose), *_parts(pose))):
                     return state, True
                 damping = max(8.0 * damping, 0.1)
             else:
@@ -264,33 +232,36 @@ class _Search:
             state, damping = trial, (damping / 8.0 if damping > 0.1 else 0.0)
         return state, False
 
-    def _propose(self, state: _State, damping: float) -> tuple[Pose, float]:
-        """(pose after a step, length of the step in standard deviations)."""
-        step, length = fisher_step(state.gradient, state.information_all, damping,
-                                   _LARGEST_TURN_RAD, self._largest_move_px)
-        wanted = Pose(turned(state.pose.R_p2t, step), state.pose.shift_xyz_px + step[3:])
-        pose = self._restraint.clip(wanted)
-        if pose is not wanted:
-            length = step_length(_step_between(state.pose, pose), state.information_all)
-        return pose, float(length)
-
-    def _evaluate(self, pose: Pose) -> _State:
+    def evaluate(self, pose: Pose, restraint: Restraint
+                 ) -> Generator[Asked, PoseSums, PoseState]:
+        """Ask for the sums of a pose and make a state of them."""
         self.n_evaluations += 1
-        sums = self._problem.sums(pose.R_p2t, pose.shift_xyz_px, self._count)
+        sums = yield Asked(pose, self._count)
         score, s, gradient, information = log_likelihood(
             sums.cross, sums.power, sums.gd, sums.gw, sums.H, self._grey_scale)
-        prior = self._restraint.prior(pose)
+        prior = restraint.prior(pose)
         if prior is None:
-            return _State(pose, score, 0.0, sums.cross, sums.power, s, gradient, information,
-                          information)
+            return PoseState(pose, score, score, 0.0, sums.cross, sums.power, s, gradient,
+                             information, information)
         log_prior, slope, curvature = prior
-        return _State(pose, score, log_prior, sums.cross, sums.power, s, gradient + slope,
-                      information, information + curvature)
+        return PoseState(pose, score + log_prior, score, log_prior, sums.cross, sums.power, s,
+                         gradient + slope, information, information + curvature)
+
+    def _propose(self, state: PoseState, restraint: Restraint, damping: float
+                 ) -> tuple[Pose, float]:
+        """(pose after a step, length of the step in standard deviations)."""
+        R, shift, length = proposal(*_parts(state.pose), state.gradient, state.information_all,
+                                    damping, LARGEST_TURN_RAD, self._largest_move_px)
+        wanted = Pose(R, shift)
+        pose = restraint.clip(wanted)
+        if pose is not wanted:
+            step = step_between(*_parts(state.pose), *_parts(pose))
+            length = step_length(step, state.information_all)
+        return pose, float(length)
 
 
-def _step_between(old: Pose, new: Pose) -> Floats:
-    turn = vector_from_rotation(old.R_p2t.T @ new.R_p2t)
-    return np.concatenate([turn, new.shift_xyz_px - old.shift_xyz_px])
+def _parts(pose: Pose) -> tuple[Floats, Floats]:
+    return pose.R_p2t, pose.shift_xyz_px
 
 
 def _is_tiny(step: Floats) -> bool:

@@ -111,3 +111,10 @@ def turned(R, rotvec):
             for k in range(3):
                 out[i, j] += R[i, k] * turn[k, j]
     return out
+
+
+@cpu_kernel
+def proposal(R, shift, gradient, information, damping, largest_turn_rad, largest_move_px):
+    """(R, shift, length) after a step of `fisher_step` from a pose."""
+    step, length = fisher_step(gradient, information, damping, largest_turn_rad, largest_move_px)
+    return turned(R, step), shift + step[3:], length
