@@ -1,28 +1,26 @@
 """CTF images on a CUDA GPU: one thread a pixel."""
 
+import numpy as np
 from numba import cuda
 
-from sta_mpi.kernels import inline as shared
 from sta_mpi.kernels.ctf import inline
+from sta_mpi.kernels.cuda_planes import indices, signed_frequency
+from sta_mpi.kernels.device import launch, upload
 from sta_mpi.kernels.options import cuda_inline, cuda_kernel
 
-signed_frequency = cuda_inline(shared.signed_frequency)
 phase_cycles = cuda_inline(inline.phase_cycles)
 minus_sine = cuda_inline(inline.minus_sine)
 keep_from_zero = cuda_inline(inline.keep_from_zero)
 
-THREADS = 128
-
 
 @cuda_kernel
-def _ctf_images(coefficients, extra_cycles, damping, out):
+def ctf_kernel(coefficients, extra_cycles, damping, out):
+    """Fill out (m, n, n//2+1); extra_cycles and damping are empty where not wanted."""
     m, n, n_half = out.shape
     i = cuda.grid(1)
     if i >= m * n * n_half:
         return
-    ix = i % n_half
-    iy = (i // n_half) % n
-    p = i // (n_half * n)
+    p, iy, ix = indices(i, n, n_half)
     c = coefficients[p]
     cycles = phase_cycles(float(ix), float(signed_frequency(iy, n)), c[0], c[1], c[2], c[3], c[4])
     if extra_cycles.size > 0:
@@ -34,6 +32,9 @@ def _ctf_images(coefficients, extra_cycles, damping, out):
 
 
 def ctf_images(coefficients, extra_cycles, damping, out):
-    """Fill out (m, n, n//2+1), a host or device array."""
-    blocks = (out.size + THREADS - 1) // THREADS
-    _ctf_images[blocks, THREADS](coefficients, extra_cycles, damping, out)
+    """Fill out (m, n, n//2+1) on the host; arrays are empty where not wanted."""
+    found = cuda.device_array(out.shape, np.float32)
+    launch(ctf_kernel, out.size, upload(coefficients), upload(extra_cycles), upload(damping),
+           found)
+    if out.size:
+        found.copy_to_host(out)

@@ -7,8 +7,6 @@ units of the box, so images may be smaller than the volume's box (Fourier-croppe
 result is zero. Transforms are Hermitian; the other half is read as the conjugate.
 """
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -85,11 +83,11 @@ def _gather(volume: GatherVolume, axes: NDArray[np.float64], kz: NDArray[np.floa
         out = np.empty(shape, np.complex64)
     elif out.shape != shape or out.dtype != np.complex64 or not out.flags.c_contiguous:
         raise ValueError(f"out is {out.dtype} {out.shape}, expected C-ordered complex64 {shape}")
-    kernel: Any = cpu.gather
     if check_device(device):
         from sta_mpi.kernels.gather import cuda
 
-        kernel = cuda.gather
-    kernel(volume.floats, volume.row, volume.plane, volume.reach, volume.scale,
-           axes, kz, float(r_max_px) ** 2, out)
+        cuda.gather(volume, axes, kz, float(r_max_px) ** 2, out)
+    else:
+        cpu.gather(volume.floats, volume.row, volume.plane, volume.reach, volume.scale,
+                   axes, kz, float(r_max_px) ** 2, out)
     return out

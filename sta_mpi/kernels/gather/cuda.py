@@ -3,39 +3,34 @@
 import numpy as np
 from numba import cuda
 
-from sta_mpi.kernels import inline
-from sta_mpi.kernels.gather import inline as gather_inline
+from sta_mpi.kernels.cuda_planes import (
+    corner_weights,
+    indices,
+    is_left_out,
+    place,
+    signed_frequency,
+    split,
+)
+from sta_mpi.kernels.device import device_volume, launch, upload
+from sta_mpi.kernels.gather import inline
 from sta_mpi.kernels.options import cuda_inline, cuda_kernel
 
-last_kx = cuda_inline(inline.last_kx)
-signed_frequency = cuda_inline(inline.signed_frequency)
-plane_axis = cuda_inline(inline.plane_axis)
-fold = cuda_inline(inline.fold)
-split = cuda_inline(inline.split)
-corner_weights = cuda_inline(inline.corner_weights)
-interpolate = cuda_inline(gather_inline.interpolate)
-
-THREADS = 128
+interpolate = cuda_inline(inline.interpolate)
 
 
 @cuda_kernel
-def _gather(volume, row, plane, reach, scale, axes, kz, r2, out):
+def gather_kernel(volume, row, plane, reach, scale, axes, kz, r2, out):
+    """Fill out (m, n, n//2+1) from the packed volume; see `reference.gather`."""
     m, n, n_half = out.shape
     i = cuda.grid(1)
     if i >= m * n * n_half:
         return
-    kx = i % n_half
-    iy = (i // n_half) % n
-    p = i // (n_half * n)
+    p, iy, kx = indices(i, n, n_half)
     ky = signed_frequency(iy, n)
-    if kx > last_kx(r2 - ky * ky - kz[p] * kz[p], n) or 2 * ky == -n:
+    if is_left_out(kx, ky, kz[p], n, r2):
         out[p, iy, kx] = 0
         return
-    k = np.float32(kx)
-    x0, ux = plane_axis(ky, kz[p], axes[p, 0, 0], axes[p, 1, 0], axes[p, 2, 0], scale)
-    y0, uy = plane_axis(ky, kz[p], axes[p, 0, 1], axes[p, 1, 1], axes[p, 2, 1], scale)
-    z0, uz = plane_axis(ky, kz[p], axes[p, 0, 2], axes[p, 1, 2], axes[p, 2, 2], scale)
-    sign, x, y, z = fold(x0 + k * ux, y0 + k * uy, z0 + k * uz)
+    sign, x, y, z = place(axes[p], kx, ky, kz[p], scale)
     jx, fx = split(x, 0)
     jy, fy = split(y, reach)
     jz, fz = split(z, reach)
@@ -54,7 +49,11 @@ def _gather(volume, row, plane, reach, scale, axes, kz, r2, out):
                              interpolate(near_im, far_im, fx) * sign)
 
 
-def gather(volume, row, plane, reach, scale, axes, kz, r2, out):
-    """Fill out (m, n, n//2+1), a host or device array; see `reference.gather`."""
-    blocks = (out.size + THREADS - 1) // THREADS
-    _gather[blocks, THREADS](volume, row, plane, reach, scale, axes, kz, r2, out)
+def gather(volume, axes, kz, r2, out):
+    """Fill out (m, n, n//2+1) on the host; the volume is uploaded the first time it is met."""
+    on_device = device_volume(volume)
+    found = cuda.device_array(out.shape, np.complex64)
+    launch(gather_kernel, out.size, on_device.floats, on_device.row, on_device.plane,
+           on_device.reach, on_device.scale, upload(axes), upload(kz), r2, found)
+    if out.size:
+        found.copy_to_host(out)

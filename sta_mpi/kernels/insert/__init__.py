@@ -12,16 +12,15 @@ has seen). They stand for a full Hermitian transform of which kx >= 0 is stored:
   half, and every sample of the full disc is counted once.
 """
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
 from sta_mpi.kernels.insert import cpu
+from sta_mpi.kernels.insert.device_sums import DeviceSums
+from sta_mpi.kernels.insert.planes import InsertPlanes, planes_of_box, planes_of_slices
 from sta_mpi.kernels.options import check_device
-from sta_mpi.kernels.planes import box_planes, slice_planes
 
-__all__ = ["insert_box", "insert_slices"]
+__all__ = ["DeviceSums", "insert_box", "insert_slices"]
 
 Complex = NDArray[np.complex64]
 Real = NDArray[np.float32]
@@ -40,10 +39,10 @@ def insert_slices(acc: Real, data: Complex, weight: Real, slice_axes: Floats, r_
     slice_axes : (m, 2, 3) float64                u, v: image axes x, y in the axes of the sums
     r_max_px : float                              samples beyond are left out [index units]
     pad : float                                   index units of the sums per index unit of data
-    device : "cpu" or "gpu"
+    device : "cpu" or "gpu"                       `DeviceSums` keeps the sums on the GPU
     """
-    axes, kz = slice_planes(slice_axes)
-    _insert(acc, data, weight, axes, kz, r_max_px, pad, device)
+    n = _checked_edge(acc)
+    _insert(acc, planes_of_slices(n, data, weight, slice_axes, r_max_px, pad), device)
 
 
 def insert_box(acc: Real, data_rft: Complex, weight: Real, R: Floats, r_max_px: float,
@@ -57,28 +56,27 @@ def insert_box(acc: Real, data_rft: Complex, weight: Real, R: Floats, r_max_px: 
     weight : (n, n, n//2+1) float32
     R : (3, 3) float64                    box axes to the axes of the sums, on xyz columns
     """
-    axes, kz = box_planes(R, data_rft.shape[1])
-    _insert(acc, data_rft, weight, axes, kz, r_max_px, pad, device)
+    n = _checked_edge(acc)
+    _insert(acc, planes_of_box(n, data_rft, weight, R, r_max_px, pad), device)
 
 
-def _insert(acc: Real, data: Complex, weight: Real, axes: Floats, kz: Floats,
-            r_max_px: float, pad: float, device: str) -> None:
-    n_acc, n = acc.shape[0], data.shape[1]
-    if acc.shape != (n_acc, n_acc, n_acc // 2 + 1, 4) or n_acc < 2:
+def _checked_edge(acc: Real) -> int:
+    n = len(acc)
+    if acc.shape != (n, n, n // 2 + 1, 4) or n < 2:
         raise ValueError(f"sums have shape {acc.shape}, expected (n, n, n//2+1, 4), n from 2")
     if acc.dtype != np.float32 or not acc.flags.c_contiguous:
         raise ValueError(f"sums are {acc.dtype}, expected C-ordered float32")
-    if data.shape != (len(axes), n, n // 2 + 1) or weight.shape != data.shape:
-        raise ValueError(
-            f"data {data.shape} and weight {weight.shape}, expected both ({len(axes)}, n, n//2+1)")
-    if not (0 <= r_max_px <= n // 2 and r_max_px * pad <= n_acc // 2):
-        raise ValueError(
-            f"r_max_px is {r_max_px} with pad {pad}: it must not exceed {n // 2} (data of {n} px) "
-            f"nor {n_acc // 2 / pad:g} (sums of {n_acc})")
-    kernel: Any = cpu.insert
-    if check_device(device):
-        from sta_mpi.kernels.insert import cuda
+    return n
 
-        kernel = cuda.insert
-    kernel(acc.reshape(-1), n_acc, np.ascontiguousarray(data, np.complex64),
-           np.ascontiguousarray(weight, np.float32), float(pad), axes, kz, float(r_max_px) ** 2)
+
+def _insert(acc: Real, planes: InsertPlanes, device: str) -> None:
+    if check_device(device):
+        largest = max(np.abs(x).max(initial=0.0) for x in (
+            planes.data.view(np.float32), planes.weight))
+        on_device = DeviceSums(len(acc), float(largest) or 1.0, max(1, len(planes.data)),
+                               planes.pad)
+        on_device.insert(planes, len(planes.data))
+        acc += on_device.total()
+    else:
+        cpu.insert(acc.reshape(-1), len(acc), planes.data, planes.weight, planes.pad, planes.axes,
+                   planes.kz, planes.r2)

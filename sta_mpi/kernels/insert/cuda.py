@@ -1,55 +1,66 @@
-"""Insertion on a CUDA GPU: one thread a sample, atomic float32 sums.
+"""Insertion on a CUDA GPU: one thread a sample, atomic sums of 64-bit integers.
 
-The order of the sums, and so their last bits, change from run to run.
+Additions of integers may come in any order, so the sums are the same bits every run; those of
+floating-point numbers would not be. A contribution is rounded once, to a unit of the sum.
 """
+
+import math
 
 import numpy as np
 from numba import cuda
 
-from sta_mpi.kernels import inline
-from sta_mpi.kernels.insert import inline as insert_inline
+from sta_mpi.kernels.cuda_planes import (
+    corner_weights,
+    indices,
+    is_left_out,
+    place,
+    signed_frequency,
+    split,
+)
+from sta_mpi.kernels.insert import inline
 from sta_mpi.kernels.options import cuda_inline, cuda_kernel
 
-last_kx = cuda_inline(inline.last_kx)
-signed_frequency = cuda_inline(inline.signed_frequency)
-plane_axis = cuda_inline(inline.plane_axis)
-fold = cuda_inline(inline.fold)
-split = cuda_inline(inline.split)
-corner_weights = cuda_inline(inline.corner_weights)
-wrap = cuda_inline(insert_inline.wrap)
-mate = cuda_inline(insert_inline.mate)
-
-THREADS = 128
+wrap = cuda_inline(inline.wrap)
+mate = cuda_inline(inline.mate)
 
 
 @cuda_inline
-def _add(sums, n, n_half, iz, iy, ix, w, re, im, weight, count):
+def _units(value, per_unit):
+    """A contribution in units of the sum, to the nearest one."""
+    return np.int64(math.floor(value * per_unit + 0.5))
+
+
+@cuda_inline
+def _add(sums, n, n_half, iz, iy, ix, w, re, im, weight, count, per_unit, per_count):
     o = 4 * ((iz * n + iy) * n_half + ix)
-    cuda.atomic.add(sums, o, w * re)
-    cuda.atomic.add(sums, o + 1, w * im)
-    cuda.atomic.add(sums, o + 2, w * weight)
-    cuda.atomic.add(sums, o + 3, w * count)
+    cuda.atomic.add(sums, o, _units(w * re, per_unit))
+    cuda.atomic.add(sums, o + 1, _units(w * im, per_unit))
+    cuda.atomic.add(sums, o + 2, _units(w * weight, per_unit))
+    cuda.atomic.add(sums, o + 3, _units(w * count, per_count))
 
 
 @cuda_kernel
-def _insert(sums, n_sums, data, weights, scale, axes, kz, r2):
+def insert_kernel(sums, n_sums, data, weights, scale, axes, kz, r2, largest, per_unit, per_count,
+                  refused):
+    """Add planes (m, n, n//2+1) to the flat sums (int64); see `reference.insert`.
+
+    Samples that are not finite, or larger than `largest`, are counted in refused[0] instead.
+    """
     m, n, n_data_half = data.shape
     i = cuda.grid(1)
     if i >= m * n * n_data_half:
         return
-    kx = i % n_data_half
-    iy = (i // n_data_half) % n
-    p = i // (n_data_half * n)
+    p, iy, kx = indices(i, n, n_data_half)
     ky = signed_frequency(iy, n)
-    if kx > last_kx(r2 - ky * ky - kz[p] * kz[p], n) or 2 * ky == -n:
+    if is_left_out(kx, ky, kz[p], n, r2):
+        return
+    value, weight = data[p, iy, kx], weights[p, iy, kx]
+    if not (abs(value.real) <= largest and abs(value.imag) <= largest and abs(weight) <= largest):
+        cuda.atomic.add(refused, 0, np.int64(1))
         return
     n_half = n_sums // 2 + 1
     centre = n_sums // 2 + 1
-    k = np.float32(kx)
-    x0, ux = plane_axis(ky, kz[p], axes[p, 0, 0], axes[p, 1, 0], axes[p, 2, 0], scale)
-    y0, uy = plane_axis(ky, kz[p], axes[p, 0, 1], axes[p, 1, 1], axes[p, 2, 1], scale)
-    z0, uz = plane_axis(ky, kz[p], axes[p, 0, 2], axes[p, 1, 2], axes[p, 2, 2], scale)
-    sign, x, y, z = fold(x0 + k * ux, y0 + k * uy, z0 + k * uz)
+    sign, x, y, z = place(axes[p], kx, ky, kz[p], scale)
     jx, fx = split(x, 0)
     if jx > n_half - 2:
         fx += np.float32(jx - (n_half - 2))
@@ -57,24 +68,29 @@ def _insert(sums, n_sums, data, weights, scale, axes, kz, r2):
     jy, fy = split(y, centre)
     jz, fz = split(z, centre)
     corner = corner_weights(fy, fz)
+    # the column kx = 0 holds both mates, so each of them counts half
     share = np.float32(0.5) if kx == 0 else np.float32(1.0)
-    re = data[p, iy, kx].real * share
-    im = data[p, iy, kx].imag * share * sign
-    weight = weights[p, iy, kx] * share
+    re, im, weight = value.real * share, value.imag * share * sign, weight * share
     for c in range(4):
         iz = wrap(jz - centre + c // 2, n_sums)
         ky_sums = wrap(jy - centre + c % 2, n_sums)
         near, far = corner[c] * (np.float32(1.0) - fx), corner[c] * fx
-        _add(sums, n_sums, n_half, iz, ky_sums, jx, near, re, im, weight, share)
-        _add(sums, n_sums, n_half, iz, ky_sums, jx + 1, far, re, im, weight, share)
+        _add(sums, n_sums, n_half, iz, ky_sums, jx, near, re, im, weight, share,
+             per_unit, per_count)
+        _add(sums, n_sums, n_half, iz, ky_sums, jx + 1, far, re, im, weight, share,
+             per_unit, per_count)
         mz, my = mate(iz, n_sums), mate(ky_sums, n_sums)
         if jx == 0:
-            _add(sums, n_sums, n_half, mz, my, 0, near, re, -im, weight, share)
+            _add(sums, n_sums, n_half, mz, my, 0, near, re, -im, weight, share,
+                 per_unit, per_count)
         if 2 * (jx + 1) == n_sums:
-            _add(sums, n_sums, n_half, mz, my, jx + 1, far, re, -im, weight, share)
+            _add(sums, n_sums, n_half, mz, my, jx + 1, far, re, -im, weight, share,
+                 per_unit, per_count)
 
 
-def insert(sums, n_sums, data, weights, scale, axes, kz, r2):
-    """Add planes to the flat accumulator, host or device arrays; see `reference.insert`."""
-    blocks = (data.size + THREADS - 1) // THREADS
-    _insert[blocks, THREADS](sums, n_sums, data, weights, scale, axes, kz, r2)
+@cuda_kernel
+def clear_kernel(array):
+    """Set a flat array to zero."""
+    i = cuda.grid(1)
+    if i < array.size:
+        array[i] = 0

@@ -23,12 +23,13 @@ from numpy.typing import NDArray
 from sta_mpi.kernels.gather import GatherVolume
 from sta_mpi.kernels.planes import slice_planes
 from sta_mpi.kernels.polish import inline
+from sta_mpi.kernels.polish.batch import PoseBatch
+from sta_mpi.kernels.polish.device import place_samples
 from sta_mpi.kernels.polish.pose import (
     PoseFunction,
     PoseProblem,
     PoseSums,
     check_samples,
-    kernels_and_parts,
 )
 from sta_mpi.kernels.polish.samples import (
     PackedSamples,
@@ -40,6 +41,7 @@ from sta_mpi.kernels.polish.samples import (
 __all__ = [
     "NormalEquations",
     "PackedSamples",
+    "PoseBatch",
     "PoseFunction",
     "PoseProblem",
     "PoseSums",
@@ -107,8 +109,7 @@ def normal_equations(volume: GatherVolume, axes: Floats, shift_px: Floats, packe
     faces. Sums are kept in single precision for at most a few hundred samples and in double
     from there, always in the same order. About 200 flops and 64 gathered bytes a sample.
     """
-    sums = _run("normal_equations", inline.N_SUMS, volume, axes, shift_px, packed, layout,
-                count, n, device)
+    sums = _run(inline.N_SUMS, volume, axes, shift_px, packed, layout, count, n, device)
     data, weight = packed.data_scale[:, None], packed.weight_scale[:, None]
     per_px = 2 * np.pi / n
     shift = np.array([1.0, 1.0, 1.0, per_px, per_px])
@@ -121,26 +122,20 @@ def score(volume: GatherVolume, axes: Floats, shift_px: Floats, packed: PackedSa
           layout: SampleLayout, count: NDArray[np.integer], n: int,
           device: str = "cpu") -> tuple[Floats, Floats]:
     """(cross (m,), power (m,)) of a pose, as `normal_equations` but without derivatives."""
-    sums = _run("score", inline.N_SCORE, volume, axes, shift_px, packed, layout, count, n, device)
+    sums = _run(inline.N_SCORE, volume, axes, shift_px, packed, layout, count, n, device)
     return sums[:, 0] * packed.data_scale, sums[:, 1] * packed.weight_scale
 
 
-def _run(name: str, n_sums: int, volume: GatherVolume, axes: Floats, shift_px: Floats,
+def _run(n_sums: int, volume: GatherVolume, axes: Floats, shift_px: Floats,
          packed: PackedSamples, layout: SampleLayout, count: NDArray[np.integer], n: int,
          device: str) -> Floats:
     slice_planes(axes)  # for its checks
-    m, count = len(axes), np.asarray(count, np.int64)
+    m, used = len(axes), np.asarray(count, np.int64)
     check_samples(volume, packed, layout, m)
     if np.shape(shift_px) != (m, 2):
         raise ValueError(f"shifts {np.shape(shift_px)}, expected ({m}, 2)")
-    if count.shape != (m,) or (count < 0).any() or (count > layout.n_samples).any():
+    if used.shape != (m,) or (used < 0).any() or (used > layout.n_samples).any():
         raise ValueError(f"count must be ({m},) integers from 0 to {layout.n_samples}")
-    out = np.zeros((m, n_sums))
-    kernels, parts = kernels_and_parts(packed, device)
-    if count.any():
-        getattr(kernels, name)(
-            volume.floats, volume.row, volume.plane, volume.reach,
-            np.ascontiguousarray(axes, np.float64) * volume.scale,
-            np.ascontiguousarray(shift_px, np.float64) / n, *parts, layout.kx, layout.ky,
-            count, out)
-    return out
+    return place_samples(volume, [packed], layout, device).evaluate(
+        n_sums, np.ascontiguousarray(axes, np.float64) * volume.scale,
+        np.ascontiguousarray(shift_px, np.float64) / n, np.arange(m), used)

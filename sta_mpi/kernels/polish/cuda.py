@@ -1,7 +1,9 @@
 """Pose polish on a CUDA GPU: one block a tilt, threads stride over its samples.
 
-Each thread sums its samples in single precision, 64 at a time at most, and in double from
-there; threads are added as a tree. The order is fixed, so results are the same bits every run.
+A block reads its tilt from a table, so one launch serves any tilts of any particles whose
+samples lie in the same arrays. Each thread sums its samples in single precision, 64 at a time
+at most, and in double from there; threads are added as a tree. The order is fixed, so results
+are the same bits every run.
 """
 
 import numpy as np
@@ -20,10 +22,12 @@ cosine = cuda_inline(inline.cosine)
 add_score = cuda_inline(inline.add_score)
 add_terms = cuda_inline(inline.add_terms)
 
-N_SCORE, N_SUMS = inline.N_SCORE, inline.N_SUMS
 THREADS = 128
 FLUSH = 64
 """Samples of a thread after which its single-precision sums are added to the double ones."""
+
+N_POSE = 10
+"""Columns of the table of tilts: u (3), v (3), cycles (2), row of the samples, how many of them."""
 
 
 @cuda_inline
@@ -66,77 +70,58 @@ def finish(shared_sums, own, n_sums, thread, out):
         out[thread] = shared_sums[thread, 0]
 
 
-@cuda_kernel
-def _normal_equations(volume, row, plane, reach, axes, cycles, dre, dim, w, kx, ky, count, out):
-    f, thread = cuda.blockIdx.x, cuda.threadIdx.x
-    total = cuda.local.array(N_SUMS, float64)
-    sums = cuda.local.array(N_SUMS, float32)
-    shared_sums = cuda.shared.array((N_SUMS, THREADS), float64)
-    for j in range(N_SUMS):
-        total[j] = 0.0
-        sums[j] = np.float32(0.0)
-    a = axes[f]
-    ux, uy, uz = np.float32(a[0, 0]), np.float32(a[0, 1]), np.float32(a[0, 2])
-    vx, vy, vz = np.float32(a[1, 0]), np.float32(a[1, 1]), np.float32(a[1, 2])
-    tx, ty = np.float32(cycles[f, 0]), np.float32(cycles[f, 1])
-    for i in range(thread, count[f], THREADS):
-        px, py = np.float32(kx[i]), np.float32(ky[i])
-        sign, x, y, z = point(px, py, ux, uy, uz, vx, vy, vz)
-        jx, fx = split(x, 0)
-        jy, fy = split(y, reach)
-        jz, fz = split(z, reach)
-        o = jz * plane + jy * row + 2 * jx
-        vr, gxr, gyr, gzr = part(volume, o, row, plane, fx, fy, fz)
-        vi, gxi, gyi, gzi = part(volume, o + 1, row, plane, fx, fy, fz)
-        dr, di = turn(dre[f, i], dim[f, i], sign, px * tx + py * ty)
-        add_terms(sums, 0, 1, sign * px, sign * py, x, y, z, dr, di, w[f, i],
-                  vr, vi, gxr, gxi, gyr, gyi, gzr, gzi)
-        if (i // THREADS) % FLUSH == FLUSH - 1:
-            for j in range(N_SUMS):
-                total[j] += sums[j]
-                sums[j] = np.float32(0.0)
-    for j in range(N_SUMS):
-        total[j] += sums[j]
-    finish(shared_sums, total, N_SUMS, thread, out[f])
+@cuda_inline
+def _add_value(sums, volume, o, row, plane, fx, fy, fz, kx, ky, x, y, z, dr, di, w):
+    vr, _, _, _ = part(volume, o, row, plane, fx, fy, fz)
+    vi, _, _, _ = part(volume, o + 1, row, plane, fx, fy, fz)
+    add_score(sums, 0, 1, dr, di, w, vr, vi)
 
 
-@cuda_kernel
-def _score(volume, row, plane, reach, axes, cycles, dre, dim, w, kx, ky, count, out):
-    f, thread = cuda.blockIdx.x, cuda.threadIdx.x
-    total = cuda.local.array(N_SCORE, float64)
-    sums = cuda.local.array(N_SCORE, float32)
-    shared_sums = cuda.shared.array((N_SCORE, THREADS), float64)
-    for j in range(N_SCORE):
-        total[j] = 0.0
-    a = axes[f]
-    ux, uy, uz = np.float32(a[0, 0]), np.float32(a[0, 1]), np.float32(a[0, 2])
-    vx, vy, vz = np.float32(a[1, 0]), np.float32(a[1, 1]), np.float32(a[1, 2])
-    tx, ty = np.float32(cycles[f, 0]), np.float32(cycles[f, 1])
-    for i in range(thread, count[f], THREADS):
-        px, py = np.float32(kx[i]), np.float32(ky[i])
-        sign, x, y, z = point(px, py, ux, uy, uz, vx, vy, vz)
-        jx, fx = split(x, 0)
-        jy, fy = split(y, reach)
-        jz, fz = split(z, reach)
-        o = jz * plane + jy * row + 2 * jx
-        vr, _, _, _ = part(volume, o, row, plane, fx, fy, fz)
-        vi, _, _, _ = part(volume, o + 1, row, plane, fx, fy, fz)
-        dr, di = turn(dre[f, i], dim[f, i], sign, px * tx + py * ty)
-        for j in range(N_SCORE):
+@cuda_inline
+def _add_derivatives(sums, volume, o, row, plane, fx, fy, fz, kx, ky, x, y, z, dr, di, w):
+    vr, gxr, gyr, gzr = part(volume, o, row, plane, fx, fy, fz)
+    vi, gxi, gyi, gzi = part(volume, o + 1, row, plane, fx, fy, fz)
+    add_terms(sums, 0, 1, kx, ky, x, y, z, dr, di, w, vr, vi, gxr, gxi, gyr, gyi, gzr, gzi)
+
+
+def _make_kernel(n_sums, add_sample):
+    """A kernel that sums what `add_sample` makes of each sample: value alone, or all."""
+
+    @cuda_kernel
+    def kernel(volume, row, plane, reach, poses, dre, dim, w, kx, ky, out):
+        block, thread = cuda.blockIdx.x, cuda.threadIdx.x
+        total = cuda.local.array(n_sums, float64)
+        sums = cuda.local.array(n_sums, float32)
+        shared_sums = cuda.shared.array((n_sums, THREADS), float64)
+        for j in range(n_sums):
+            total[j] = 0.0
             sums[j] = np.float32(0.0)
-        add_score(sums, 0, 1, dr, di, w[f, i], vr, vi)
-        for j in range(N_SCORE):
+        a = poses[block]
+        ux, uy, uz = np.float32(a[0]), np.float32(a[1]), np.float32(a[2])
+        vx, vy, vz = np.float32(a[3]), np.float32(a[4]), np.float32(a[5])
+        tx, ty = np.float32(a[6]), np.float32(a[7])
+        f, count = int(a[8]), int(a[9])
+        for i in range(thread, count, THREADS):
+            px, py = np.float32(kx[i]), np.float32(ky[i])
+            sign, x, y, z = point(px, py, ux, uy, uz, vx, vy, vz)
+            jx, fx = split(x, 0)
+            jy, fy = split(y, reach)
+            jz, fz = split(z, reach)
+            # stored as float32 or float16
+            dr, di = turn(np.float32(dre[f, i]), np.float32(dim[f, i]), sign, px * tx + py * ty)
+            add_sample(sums, volume, jz * plane + jy * row + 2 * jx, row, plane, fx, fy, fz,
+                       sign * px, sign * py, x, y, z, dr, di, np.float32(w[f, i]))
+            if (i // THREADS) % FLUSH == FLUSH - 1:
+                for j in range(n_sums):
+                    total[j] += sums[j]
+                    sums[j] = np.float32(0.0)
+        for j in range(n_sums):
             total[j] += sums[j]
-    finish(shared_sums, total, N_SCORE, thread, out[f])
+        finish(shared_sums, total, n_sums, thread, out[block])
+
+    return kernel
 
 
-def normal_equations(volume, row, plane, reach, axes, cycles, dre, dim, w, kx, ky, count, out):
-    """Fill out (m, 25), host or device arrays; see `cpu.normal_equations`."""
-    _normal_equations[len(axes), THREADS](
-        volume, row, plane, reach, axes, cycles, dre, dim, w, kx, ky, count, out)
-
-
-def score(volume, row, plane, reach, axes, cycles, dre, dim, w, kx, ky, count, out):
-    """Fill out (m, 2), host or device arrays; see `cpu.score`."""
-    _score[len(axes), THREADS](
-        volume, row, plane, reach, axes, cycles, dre, dim, w, kx, ky, count, out)
+KERNELS = {inline.N_SUMS: _make_kernel(inline.N_SUMS, _add_derivatives),
+           inline.N_SCORE: _make_kernel(inline.N_SCORE, _add_value)}
+"""Kernel of each number of sums, called with [number of tilts, THREADS]."""

@@ -7,14 +7,15 @@ axes [rad], R_p2t -> R_p2t exp([w]x), and the shift t [px].
 """
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sta_mpi.kernels.gather import GatherVolume
-from sta_mpi.kernels.options import check_device, cpu_kernel
-from sta_mpi.kernels.polish import cpu, inline
+from sta_mpi.kernels.options import cpu_kernel
+from sta_mpi.kernels.polish import inline
+from sta_mpi.kernels.polish.device import PlacedSamples, place_samples
 from sta_mpi.kernels.polish.samples import PackedSamples, SampleLayout
 
 Floats = NDArray[np.float64]
@@ -80,10 +81,13 @@ class PoseProblem:
     ----------
     volume, packed, layout, n, device : as for `normal_equations`
     rotation : (m, 3, 3) float64      tomogram axes to image axes of every tilt
+    placed, first_row                 samples of several particles, on their device, and where
+                                      this one's begin; None: its own, put there now
     """
 
     def __init__(self, volume: GatherVolume, packed: PackedSamples, layout: SampleLayout,
-                 rotation: Floats, n: int, device: str = "cpu") -> None:
+                 rotation: Floats, n: int, device: str = "cpu",
+                 placed: PlacedSamples | None = None, first_row: int = 0) -> None:
         self.rotation = np.ascontiguousarray(rotation, np.float64)
         self.layout, self.n = layout, n
         self.n_tilts = len(self.rotation)
@@ -91,28 +95,33 @@ class PoseProblem:
         if self.rotation.shape != (self.n_tilts, 3, 3):
             raise ValueError(f"rotation has shape {self.rotation.shape}, expected (m, 3, 3)")
         self._scales = packed.data_scale, packed.weight_scale
-        kernels, parts = kernels_and_parts(packed, device)
-        self._kernel, self._score = kernels.normal_equations, kernels.score
-        self._volume = volume.floats, volume.row, volume.plane, volume.reach
         self._scale = volume.scale
-        self._samples = *parts, layout.kx, layout.ky
+        self._placed = placed or place_samples(volume, [packed], layout, device)
+        self.rows = np.arange(first_row, first_row + self.n_tilts)
 
     def sums(self, R_p2t: Floats, shift_xyz_px: Floats, count: NDArray[np.int64]) -> PoseSums:
         """Sums of a pose over the first `count` (m,) samples of each tilt."""
-        out = np.zeros((self.n_tilts, inline.N_SUMS))
-        if count.any():
-            axes, cycles = _tilt_poses(self.rotation, R_p2t, shift_xyz_px, self._scale, self.n)
-            self._kernel(*self._volume, axes, cycles, *self._samples, count, out)
-        return PoseSums(*_combine(out, *self._scales, self.rotation, 2 * np.pi / self.n))
+        return self.combined(self._evaluate(inline.N_SUMS, R_p2t, shift_xyz_px, count))
 
     def score(self, R_p2t: Floats, shift_xyz_px: Floats,
               count: NDArray[np.int64]) -> tuple[float, float]:
         """(cross, power) of a pose alone, at about half the cost."""
-        out = np.zeros((self.n_tilts, inline.N_SCORE))
-        if count.any():
-            axes, cycles = _tilt_poses(self.rotation, R_p2t, shift_xyz_px, self._scale, self.n)
-            self._score(*self._volume, axes, cycles, *self._samples, count, out)
+        out = self._evaluate(inline.N_SCORE, R_p2t, shift_xyz_px, count)
         return float(out[:, 0] @ self._scales[0]), float(out[:, 1] @ self._scales[1])
+
+    def tilt_poses(self, R_p2t: Floats, shift_xyz_px: Floats) -> tuple[Floats, Floats]:
+        """(axes (m, 2, 3) in padded units, cycles (m, 2) per index) of every tilt."""
+        axes, cycles = _tilt_poses(self.rotation, R_p2t, shift_xyz_px, self._scale, self.n)
+        return axes, cycles
+
+    def combined(self, sums: Floats) -> PoseSums:
+        """Sums of the particle from those of its tilts (m, 25)."""
+        return PoseSums(*_combine(sums, *self._scales, self.rotation, 2 * np.pi / self.n))
+
+    def _evaluate(self, n_sums: int, R_p2t: Floats, shift_xyz_px: Floats,
+                  count: NDArray[np.int64]) -> Floats:
+        return self._placed.evaluate(
+            n_sums, *self.tilt_poses(R_p2t, shift_xyz_px), self.rows, count)
 
     def radius(self, count: NDArray[np.int64]) -> float:
         """Largest |k| of the first `count` (m,) samples, at least 1 [index units]."""
@@ -129,18 +138,6 @@ def check_samples(volume: GatherVolume, packed: PackedSamples, layout: SampleLay
     if layout.r_max_px > volume.r_max_px:
         raise ValueError(f"the layout reaches {layout.r_max_px:g}, but the volume was packed up "
                          f"to {volume.r_max_px:g} (index units)")
-
-
-def kernels_and_parts(packed: PackedSamples, device: str) -> tuple[Any, list[NDArray[Any]]]:
-    """The kernels of a device and the samples as these take them."""
-    parts = [packed.dre, packed.dim, packed.w]
-    if check_device(device):
-        from sta_mpi.kernels.polish import cuda
-
-        return cuda, [x.astype(np.float32, copy=False) for x in parts]
-    if packed.w.dtype == np.float16:
-        return cpu, [x.view(np.uint16) for x in parts]
-    return cpu, parts
 
 
 @cpu_kernel

@@ -5,26 +5,23 @@ The order of the sums, and so their last bits, change from run to run.
 
 from numba import cuda
 
-from sta_mpi.kernels import inline as shared
+from sta_mpi.kernels.cuda_planes import indices, signed_frequency
+from sta_mpi.kernels.device import launch, upload
 from sta_mpi.kernels.options import cuda_inline, cuda_kernel
 from sta_mpi.kernels.shells import inline
 
-signed_frequency = cuda_inline(shared.signed_frequency)
 shell_of = cuda_inline(inline.shell_of)
 multiplicity = cuda_inline(inline.multiplicity)
 
-THREADS = 128
-
 
 @cuda_kernel
-def _shell_sums(a, b, sums):
+def shells_kernel(a, b, sums):
+    """Add to sums (n_shells, 4) from half transforms (nz, n, n//2+1)."""
     n_z, n, n_half = a.shape
     i = cuda.grid(1)
     if i >= n_z * n * n_half:
         return
-    kx = i % n_half
-    iy = (i // n_half) % n
-    iz = i // (n_half * n)
+    iz, iy, kx = indices(i, n, n_half)
     shell = shell_of(kx, signed_frequency(iy, n), signed_frequency(iz, n))
     if shell >= sums.shape[0]:
         return
@@ -38,6 +35,7 @@ def _shell_sums(a, b, sums):
 
 
 def shell_sums(a, b, sums):
-    """Add to sums (n_shells, 4), host or device arrays."""
-    blocks = (a.size + THREADS - 1) // THREADS
-    _shell_sums[blocks, THREADS](a, b, sums)
+    """Add to sums (n_shells, 4) on the host."""
+    found = upload(sums)
+    launch(shells_kernel, a.size, upload(a), upload(b), found)
+    found.copy_to_host(sums)

@@ -1,0 +1,106 @@
+"""Samples of particles where they are evaluated: in the memory of the host or of a GPU.
+
+Both kinds take poses of tilts and give their sums; a GPU keeps samples and reference, so only
+poses and sums travel. Samples of several particles may lie in one object, tilt after tilt;
+`rows` says which of them a call means.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sta_mpi.kernels.device import KeptByIdentity, Scratch, device_volume, upload
+from sta_mpi.kernels.gather import GatherVolume
+from sta_mpi.kernels.options import check_device
+from sta_mpi.kernels.polish import cpu, inline
+from sta_mpi.kernels.polish.samples import PackedSamples, SampleLayout
+
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+
+
+class PlacedSamples(Protocol):
+    """Samples and reference on a device."""
+
+    def evaluate(self, n_sums: int, axes: Floats, cycles: Floats, rows: Integers,
+                 count: Integers) -> Floats:
+        """Sums (a, n_sums) of `a` tilts: axes (a, 2, 3) in padded units, cycles (a, 2) per index,
+        rows (a,) of the samples and count (a,) how many of each, from the first one."""
+
+
+def place_samples(volume: GatherVolume, packed: Sequence[PackedSamples], layout: SampleLayout,
+                  device: str) -> PlacedSamples:
+    """Put samples of one or more particles, and the reference, where they are evaluated."""
+    kind: Any = _DeviceSamples if check_device(device) else _HostSamples
+    placed: PlacedSamples = kind(volume, packed, layout)
+    return placed
+
+
+class _HostSamples:
+    """Samples of one particle on the host, as they are; `rows` must be all of its tilts."""
+
+    def __init__(self, volume: GatherVolume, packed: Sequence[PackedSamples],
+                 layout: SampleLayout) -> None:
+        (own,) = packed
+        parts = [own.dre, own.dim, own.w]
+        if own.w.dtype == np.float16:
+            parts = [x.view(np.uint16) for x in parts]
+        self._volume = volume.floats, volume.row, volume.plane, volume.reach
+        self._samples = *parts, layout.kx, layout.ky
+
+    def evaluate(self, n_sums: int, axes: Floats, cycles: Floats, rows: Integers,
+                 count: Integers) -> Floats:
+        out = np.zeros((len(axes), n_sums))
+        if count.any():
+            kernel: Any = cpu.normal_equations if n_sums == inline.N_SUMS else cpu.score
+            kernel(*self._volume, axes, cycles, *self._samples, count, out)
+        return out
+
+
+class _DeviceSamples:
+    """Samples of one or more particles on a GPU, uploaded when it is made."""
+
+    def __init__(self, volume: GatherVolume, packed: Sequence[PackedSamples],
+                 layout: SampleLayout) -> None:
+        self._volume = device_volume(volume)
+        self._samples = [_upload_rows([getattr(p, name) for p in packed])
+                         for name in ("dre", "dim", "w")]
+        self._frequencies = _device_layout(layout)
+        self._scratch = Scratch()
+
+    def evaluate(self, n_sums: int, axes: Floats, cycles: Floats, rows: Integers,
+                 count: Integers) -> Floats:
+        from sta_mpi.kernels.polish import cuda
+
+        out = np.zeros((len(axes), n_sums))
+        if not count.any():
+            return out
+        poses = np.column_stack([axes.reshape(-1, 6), cycles, rows, count])
+        found, v = self._scratch.array("sums", out.shape, np.float64), self._volume
+        cuda.KERNELS[n_sums][len(poses), cuda.THREADS](
+            v.floats, v.row, v.plane, v.reach, self._scratch.filled("poses", poses),
+            *self._samples, *self._frequencies, found)
+        found.copy_to_host(out)
+        return out
+
+
+def _upload_rows(parts: list[NDArray[Any]]) -> Any:
+    """One device array of the rows of all parts, copied part after part."""
+    from numba import cuda
+
+    if len(parts) == 1:
+        return upload(parts[0])
+    n_rows = sum(len(p) for p in parts)
+    rows = cuda.device_array((n_rows, parts[0].shape[1]), parts[0].dtype)
+    at = 0
+    for own in parts:
+        if own.size:
+            rows[at : at + len(own)].copy_to_device(np.ascontiguousarray(own))
+        at += len(own)
+    return rows
+
+
+# All particles of a box share a layout: its frequencies are uploaded once.
+_device_layout = KeptByIdentity(lambda layout: (upload(layout.kx), upload(layout.ky)))
