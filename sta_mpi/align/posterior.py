@@ -32,12 +32,7 @@ def log_evidence(result: PolishResult, settings: PolishSettings) -> float:
     settings : PolishSettings    its priors add to the information of the data
     """
     height = result.score + result.log_prior
-    precision = np.zeros(6)
-    if settings.prior_angle_deg is not None:
-        precision[:3] = np.radians(settings.prior_angle_deg) ** -2.0
-    if settings.prior_shift_px is not None:
-        precision[3:] = settings.prior_shift_px**-2.0
-    values = np.linalg.eigvalsh(result.information + np.diag(precision))
+    values = np.linalg.eigvalsh(result.information + settings.prior_information())
     if not np.isfinite(values).all() or values[-1] <= 0:
         return height
     # flat directions (an axis of symmetry) have the same volume in every mode: they cancel

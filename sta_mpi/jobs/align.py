@@ -5,6 +5,7 @@ input references low-passed at `lowpass_A`, and from the second round on the ave
 half h alone, low-passed at the same limit or (`--band-schedule fsc`) at that of the FSC.
 """
 
+import logging
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,17 +24,21 @@ from sta_mpi.geometry.sampling import (
 )
 from sta_mpi.jobs.align_check import OracleCheck, summarise
 from sta_mpi.jobs.align_output import write_outputs
-from sta_mpi.jobs.align_rounds import AlignRound, GreyScaleJob, fit_grey_scale
+from sta_mpi.jobs.align_rounds import AlignRound, GreyScaleJob, fit_grey_scale, round_memory
 from sta_mpi.jobs.align_search import Search
 from sta_mpi.jobs.align_state import LoopPoses, pack, start_state, unpack
 from sta_mpi.jobs.average import AverageJob
-from sta_mpi.jobs.averaging import Setup, check_any_seen, make_setup, memory_plan
+from sta_mpi.jobs.averaging import Setup, check_any_seen, make_setup
 from sta_mpi.jobs.engine import describe_job, open_checkpoints, run_stage
 from sta_mpi.jobs.folder import JobFolder, JobOutcome
 from sta_mpi.jobs.inputs import assign_halves, load_set, set_files
 from sta_mpi.jobs.parameters.align import AlignParameters
+from sta_mpi.jobs.particle_store import ParticleStore
 from sta_mpi.jobs.reconstruction import Maps, write_maps
 from sta_mpi.jobs.reference_files import read_mask, read_references, reference_files
+from sta_mpi.jobs.store_plan import describe_store, make_store_plan
+from sta_mpi.parallel.accumulators import choose_storage, engine_memory
+from sta_mpi.report.runlog import LOGGER_NAME
 
 Floats = NDArray[np.float64]
 
@@ -65,15 +70,14 @@ def prepare_setup(parameters: AlignParameters) -> Setup:
 def describe(parameters: AlignParameters) -> dict[str, Any]:
     """What --dry-run prints."""
     setup = prepare_setup(parameters)
-    box = (2, 1, *(setup.sizes.box_px,) * 3)
-    references = read_references(parameters.reference, setup.sizes)
-    state = start_state(setup, np.zeros(box, np.float32) if references is None else references)
+    read_references(parameters.reference, setup.sizes)
     mask = read_mask(parameters.reference_mask, setup.sizes)
-    search = make_search(0, state, parameters, setup, mask)
+    search = make_search(0, _empty_start(parameters, setup), parameters, setup, mask)
     job = AlignRound(setup, search, (1.0, 1.0), "dry run", 0)
+    others = round_memory(setup, search).plus(engine_memory(job, "rank"))
     return {"search": search.kind, "rotations": len(search.rotations),
             "shifts": len(search.shifts_px), "rounds": parameters.iterations,
-            **describe_job(job, setup)}
+            **describe_job(job, setup), **describe_store(setup, parameters, others)}
 
 
 def run(parameters: AlignParameters, folder: JobFolder, runtime: Any) -> JobOutcome:
@@ -85,13 +89,14 @@ def run(parameters: AlignParameters, folder: JobFolder, runtime: Any) -> JobOutc
     if state is None:
         state = _start(parameters, setup, folder, runtime, checkpoints)
         checkpoints.save_state(runtime, *pack(state))
-    loop = _Loop(parameters, setup, mask, folder, runtime, checkpoints)
     maps: list[Maps | None] = []
-    for i_round in range(state.round_done, parameters.iterations):
-        maps = loop.round(i_round, state)
-        # the last round ends with the outputs: until they are written, its own units count
-        if state.round_done < parameters.iterations:
-            checkpoints.save_state(runtime, *pack(state))
+    with open_store(setup, parameters, runtime) as store:
+        loop = _Loop(parameters, setup, store, mask, folder, runtime, checkpoints)
+        for i_round in range(state.round_done, parameters.iterations):
+            maps = loop.round(i_round, state)
+            # the last round ends with the outputs: until they are written, its own units count
+            if state.round_done < parameters.iterations:
+                checkpoints.save_state(runtime, *pack(state))
     if not runtime.is_root:
         return JobOutcome()
     return write_outputs(parameters, folder, setup, state, [m for m in maps if m is not None],
@@ -117,9 +122,6 @@ def _check(parameters: AlignParameters, setup: Setup) -> None:
     if parameters.score != "loglik" and (parameters.angle_prior_deg or parameters.shift_prior_A):
         raise UsageError("priors weigh against a likelihood: use --score loglik with "
                          "--angle-prior-deg or --shift-prior-A.")
-    if setup.source.kind == "boxes":
-        raise UsageError("align searches 2D tilt images (tilt series or 2D stacks). For 3D "
-                         "boxes use --source tilt-series.")
 
 
 def _check_search_size(parameters: AlignParameters) -> None:
@@ -133,6 +135,23 @@ def _check_search_size(parameters: AlignParameters) -> None:
             raise UsageError(f"--{what}-range-{unit} over --{what}-step-{unit} gives about {n:.2g} "
                              f"candidates, expected at most {limit:,}. Use a smaller range or a "
                              "coarser step.")
+
+
+def open_store(setup: Setup, parameters: AlignParameters, runtime: Any) -> ParticleStore:
+    """Room for the particles of this rank between rounds; collective, the plan is logged."""
+    search = make_search(0, _empty_start(parameters, setup), parameters, setup, None)
+    job = AlignRound(setup, search, (1.0, 1.0), "plan", 0)
+    others = round_memory(setup, search).plus(engine_memory(job, choose_storage(job, runtime)))
+    plan = make_store_plan(setup, runtime, parameters, others)
+    if runtime.is_root:
+        logging.getLogger(LOGGER_NAME).info(plan.line())
+    return ParticleStore(setup.source, plan, setup.sizes.box_px)
+
+
+def _empty_start(parameters: AlignParameters, setup: Setup) -> LoopPoses:
+    """The start with empty references, for sizes."""
+    shape = (2, max(1, len(parameters.reference)), *(setup.sizes.box_px,) * 3)
+    return start_state(setup, np.zeros(shape, np.float32))
 
 
 def _start(parameters: AlignParameters, setup: Setup, folder: JobFolder, runtime: Any,
@@ -158,12 +177,14 @@ def shared_references(maps: list[Maps | None], runtime: Any) -> NDArray[np.float
 class _Loop:
     """The rounds of one run."""
 
-    def __init__(self, parameters: AlignParameters, setup: Setup,
+    def __init__(self, parameters: AlignParameters, setup: Setup, store: ParticleStore,
                  mask: NDArray[np.float32] | None, folder: JobFolder, runtime: Any,
                  checkpoints: Any) -> None:
-        self.parameters, self.setup, self.mask = parameters, setup, mask
+        self.parameters, self.mask = parameters, mask
+        self.setup, self._store = replace(setup, source=store), store
         self.folder, self.runtime, self.checkpoints = folder, runtime, checkpoints
         self.stages: list[Any] = []
+        self._holders: dict[int, int] = {}
 
     def round(self, i_round: int, state: LoopPoses) -> list[Maps | None]:
         """Search, average and check once; `state` is brought up to date on all ranks."""
@@ -171,12 +192,17 @@ class _Loop:
         search = make_search(i_round, state, parameters, setup, self.mask)
         tag = f"{self.folder.fingerprint}round{i_round}"
         if search.kind == "grid" and parameters.score == "loglik" and state.grey is None:
-            rows = self._stage(GreyScaleJob(setup, search, tag)).outputs
+            job = GreyScaleJob(setup, search, tag)
+            rows = run_stage(job, self.folder, runtime, parameters, self.checkpoints).outputs
             state.grey = fit_grey_scale(rows, setup.half)
             # a resume goes straight to the round: checkpoints of a repeated fit would hide its own
             self.checkpoints.save_state(runtime, *pack(state))
         grey, state.grey = state.grey or (1.0, 1.0), None
-        result = self._stage(AlignRound(setup, search, grey, tag, i_round), memory_plan(setup))
+        result = run_stage(
+            AlignRound(setup, search, grey, tag, i_round), self.folder, runtime, parameters,
+            self.checkpoints,
+            round_memory(setup, search).plus(self._store.plan.memory()), self._holders)
+        self._holders = {**self._holders, **result.unit_rank}
         self.stages.append(result)
         maps, columns = result.outputs
         check_any_seen(columns["n_slices"], setup)
@@ -200,9 +226,6 @@ class _Loop:
                 of_class = "" if len(maps) == 1 else f"class{k + 1:03d}_"
                 write_maps(self.folder.path, m, prefix=f"round{i_round + 1:02d}_{of_class}")
         return list(maps)
-
-    def _stage(self, job: Any, memory: Any = None) -> Any:
-        return run_stage(job, self.folder, self.runtime, self.parameters, self.checkpoints, memory)
 
     def _check(self, search: Search, columns: dict[str, NDArray[Any]], i_round: int, tag: str
                ) -> dict[str, float]:
@@ -247,7 +270,7 @@ def make_search(i_round: int, state: LoopPoses, parameters: AlignParameters, set
     return Search(state.R_p2t, state.offset_A, state.anchor_A, references, n_classes, state.fsc,
                   mask, kind, rotations, is_global, shifts_px,
                   parameters.angle_range_deg * factor, parameters.shift_range_A * factor,
-                  step_deg, _band(i_round, state, parameters, setup), i_round == 0, parameters)
+                  step_deg, _band(i_round, state, parameters, setup), i_round, parameters)
 
 
 def _mirrored(references: NDArray[np.float32]) -> NDArray[np.float32]:

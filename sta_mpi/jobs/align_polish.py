@@ -7,33 +7,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sta_mpi.align.global_search import (
-    RotatedReference,
-    make_voxel_band,
-    merge_band,
-    rotate_reference,
-    search_batch,
-    shift_phases_of_band,
-)
 from sta_mpi.align.grid_search import whitened_power
-from sta_mpi.align.observation import TiltSamples
+from sta_mpi.align.observation import BoxSamples, TiltSamples
 from sta_mpi.align.polish import PolishResult, PolishSettings, Pose, polish_pose
 from sta_mpi.align.posterior import log_evidence, mode_weights, retained
 from sta_mpi.align.scores import flat_gain, with_gain
 from sta_mpi.align.settle import outlook
 from sta_mpi.geometry.rotations import angular_distance_deg
+from sta_mpi.jobs.align_global import GlobalStarts
 from sta_mpi.jobs.align_search import Found, Mode, Search, make_references, moved_px, unseen
 from sta_mpi.jobs.averaging import Setup
-from sta_mpi.kernels.polish import PoseProblem, make_layout, pack_samples
+from sta_mpi.kernels.polish import PackedSamples, PoseProblem, make_layout, pack_samples
+from sta_mpi.kernels.voxels import PackedVoxels, VoxelProblem, make_voxel_layout, pack_voxels
 from sta_mpi.signal.fft import FftPlans
 
 Floats = NDArray[np.float64]
-
-GLOBAL_BAND = 7.0
-"""Largest Fourier index of the global search's voxels: 1.4 r^3 voxels, 15 degrees apart."""
-
-SEPARATION = 1.2
-"""Candidates lie this many steps of the rotation grid apart."""
 
 BATCH = 16
 """Particles whose shifts share a matrix product."""
@@ -48,7 +36,7 @@ class _Particle:
 
     row: int
     observation: Any
-    samples: TiltSamples
+    samples: TiltSamples | BoxSamples
     start: Pose
 
 
@@ -68,20 +56,21 @@ class PolishSearcher:
     def __init__(self, setup: Setup, search: Search, plans: FftPlans, observe: Any) -> None:
         self._setup, self._search, self._observe = setup, search, observe
         self._references = make_references(search, plans)
-        r_max = search.band.r_max
-        self._layout = make_layout(
-            setup.sizes.box_px, sorted({max(r_max / 4, 2.0), max(r_max / 2, 3.0), r_max}),
-            search.band.r_min)
+        r_max, r_min = search.band.r_max, search.band.r_min
+        bands = sorted({max(r_max / 4, 2.0), max(r_max / 2, 3.0), r_max})
+        box = setup.sizes.box_px
+        self._tilt_layout = make_layout(box, bands, r_min)
+        self._box_layout = make_voxel_layout(
+            box, bands if setup.source.kind == "boxes" else bands[:1], r_min)
         parameters, voxel_A = search.parameters, setup.sizes.voxel_A
         self._settings = PolishSettings(
             prior_angle_deg=parameters.angle_prior_deg,
             prior_shift_px=None if parameters.shift_prior_A is None
             else parameters.shift_prior_A / voxel_A,
             max_angle_deg=None if search.is_global else search.max_angle_deg,
-            max_shift_px=search.max_shift_A / voxel_A)
-        self._voxels = make_voxel_band(setup.sizes.box_px, min(GLOBAL_BAND, r_max),
-                                       search.band.r_min)
-        self._rotated: dict[tuple[int, int], RotatedReference] = {}
+            max_shift_px=search.max_shift_A / voxel_A,
+            max_tilt_deg=parameters.cone_deg if search.is_global else None)
+        self._global = GlobalStarts(setup, search, self._references) if search.is_global else None
 
     def align(self, rows: NDArray[np.intp], half: int) -> Iterator[Found]:
         """Poses, scores and uncertainty of each particle."""
@@ -111,38 +100,20 @@ class PolishSearcher:
         """Row -> for each reference, where the polish begins: the current pose, candidates."""
         n_references = self._search.references.shape[1]
         starts = {p.row: [[p.start] for _ in range(n_references)] for p in particles}
-        if not (self._search.is_global and particles):
-            return starts
-        shifts = self._search.shifts_px
-        merged = [merge_band(p.samples.centred(p.start.shift_xyz_px), self._voxels)
-                  for p in particles]
-        for k in range(n_references):
-            rotated = self._rotate(half, k)
-            found = search_batch(
-                merged, rotated, shift_phases_of_band(self._voxels, shifts),
-                self._search.parameters.starts,
-                SEPARATION * self._search.rotation_step_deg)
-            for p, c in zip(particles, found, strict=True):
-                starts[p.row][k] += [
-                    Pose(rotated.rotations[r], p.start.shift_xyz_px + shifts[s])
-                    for r, s in zip(c.i_rotation, c.i_shift, strict=True)]
+        if self._global is not None and particles:
+            found = self._global.starts([p.row for p in particles], [p.samples for p in particles],
+                                        [p.start for p in particles], half)
+            for p, of_particle in zip(particles, found, strict=True):
+                for own, more in zip(starts[p.row], of_particle, strict=True):
+                    own += more
         return starts
-
-    def _rotate(self, half: int, k: int) -> RotatedReference:
-        if (half, k) not in self._rotated:
-            self._rotated[half, k] = rotate_reference(
-                self._references[half - 1][k], self._voxels, self._search.rotations)
-        return self._rotated[half, k]
 
     def _align(self, particle: _Particle, starts: list[list[Pose]], half: int) -> Found:
         search = self._search
-        packed = pack_samples(
-            particle.samples.data_rft, particle.samples.weight_rft, self._layout)
         around = self._centre(particle)
+        packed, problems = self._problems(particle.samples, half)
         candidates: list[_Candidate] = []
-        for k, of_reference in enumerate(starts):
-            problem = PoseProblem(self._references[half - 1][k].volume, packed, self._layout,
-                                  particle.samples.rotation, self._setup.sizes.box_px)
+        for k, (problem, of_reference) in enumerate(zip(problems, starts, strict=True)):
             candidates += self._polish(problem, k, of_reference, around)
         evidence = np.array([log_evidence(c.result, self._settings) for c in candidates])
         owner = np.array([c.i_reference for c in candidates])
@@ -155,13 +126,23 @@ class PolishSearcher:
                       candidates[i].result.shift_xyz_px, float(w))
                  for i, w in zip(kept, shares, strict=True)]
         best = candidates[int(kept[0])]
-        columns = self._columns(particle.row, best, whitened_power(
-            packed.dre.astype(float) ** 2 + packed.dim.astype(float) ** 2, packed.w))
+        columns = self._columns(particle.row, best, packed)
         columns |= {"p_max": float(weights[kept[0]]), "n_modes": len(modes),
                     "reference_scores": scores}
         return Found(columns, particle.observation, modes)
 
-    def _polish(self, problem: PoseProblem, k: int, starts: list[Pose], around: Pose | None
+    def _problems(self, samples: TiltSamples | BoxSamples, half: int
+                  ) -> tuple[PackedSamples | PackedVoxels, list[Any]]:
+        """The particle's samples, and it and each reference as a function of the pose."""
+        volumes, box = [r.volume for r in self._references[half - 1]], self._setup.sizes.box_px
+        if isinstance(samples, BoxSamples):
+            voxels = pack_voxels(samples.data_rft, samples.weight_rft, self._box_layout)
+            return voxels, [VoxelProblem(v, voxels, samples.R_box2t, box) for v in volumes]
+        packed = pack_samples(samples.data_rft, samples.weight_rft, self._tilt_layout)
+        return packed, [PoseProblem(v, packed, self._tilt_layout, samples.rotation, box)
+                        for v in volumes]
+
+    def _polish(self, problem: Any, k: int, starts: list[Pose], around: Pose | None
                 ) -> list[_Candidate]:
         """Distinct modes for one reference, best first."""
         search = self._search
@@ -189,9 +170,13 @@ class PolishSearcher:
         moved_A = given.offset_A[row] - self._search.anchor_A[row]
         return Pose(given.R_p2t[row], moved_A / self._setup.sizes.voxel_A)
 
-    def _columns(self, row: int, best: _Candidate, norm: float) -> dict[str, Any]:
+    def _columns(self, row: int, best: _Candidate, packed: PackedSamples | PackedVoxels
+                 ) -> dict[str, Any]:
         voxel_A, result = self._setup.sizes.voxel_A, best.result
         angle_deg, shift_px = uncertainty(result.information)
+        power = packed.dre.astype(float) ** 2 + packed.dim.astype(float) ** 2
+        n_lists = len(packed.w) if packed.w.ndim == 2 else 1
+        norm = whitened_power(power.reshape(n_lists, -1), packed.w.reshape(n_lists, -1))
         scale = np.sqrt(result.power * norm)
         return {"R_p2t": result.R_p2t.ravel(),
                 "offset_A": self._search.anchor_A[row] + result.shift_xyz_px * voxel_A,

@@ -1,17 +1,28 @@
 """The parallel stages of `align`: the grey scale of the reference, and one round."""
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sta_mpi.align.rotated_reference import rotated_bytes
+from sta_mpi.jobs.align_global import GLOBAL_BAND, ROTATED_BYTES
 from sta_mpi.jobs.align_grid import GridSearcher
 from sta_mpi.jobs.align_polish import PolishSearcher
 from sta_mpi.jobs.align_search import Found, Search, Searcher, column_specs, reference_shapes
-from sta_mpi.jobs.averaging import Setup, UnitSums, make_plans, make_units, n_slices
+from sta_mpi.jobs.averaging import (
+    Setup,
+    UnitSums,
+    make_plans,
+    make_units,
+    memory_plan,
+    n_slices,
+)
 from sta_mpi.jobs.reconstruction import half_name, half_sum_specs, reconstruct
 from sta_mpi.parallel.job import Partial, SumSpec, Unit
+from sta_mpi.parallel.memory import MemoryPlan
 
 Floats = NDArray[np.float64]
 
@@ -93,6 +104,20 @@ def fit_grey_scale(rows: dict[str, Floats], half: NDArray[np.int8]) -> tuple[flo
         spread = np.abs(rows["cross"][used]).sum() / power
         scales.append(float(cross / power if cross > 0.1 * spread * power else spread))
     return scales[0], scales[1]
+
+
+def round_memory(setup: Setup, search: Search) -> MemoryPlan:
+    """Arrays that one rank holds in a round besides the engine's sums and the particles."""
+    references = math.prod(search.references.shape[:2])
+    padded = 2.0 * search.references.shape[-1]
+    plan = {"references": 4.0 * search.references.size + 1.6 * 4.0 * padded**3 * references
+            * min(1.0, 4.0 * (search.band.r_max / padded) ** 2 + 0.2)}
+    if search.is_global:
+        voxels = 2.1 * min(GLOBAL_BAND, search.band.r_max) ** 3
+        plan["references in all orientations"] = 2.0 * min(
+            float(ROTATED_BYTES),
+            float(rotated_bytes(len(search.rotations), int(voxels), references // 2)))
+    return memory_plan(setup).plus(MemoryPlan(plan))
 
 
 @dataclass

@@ -38,7 +38,7 @@ class Search:
     shifts_px : (S, 3)                    tomogram axes, binned pixels
     max_angle_deg, max_shift_A : float    how far from the current pose a search may go
     rotation_step_deg : float             spacing of `rotations`
-    is_first : bool                       no pose was searched before
+    i_round : int                         0 for the first
     """
 
     R_p2t: Floats
@@ -56,8 +56,13 @@ class Search:
     max_shift_A: float
     rotation_step_deg: float
     band: Band
-    is_first: bool
+    i_round: int
     parameters: AlignParameters
+
+    @property
+    def is_first(self) -> bool:
+        """No pose was searched before."""
+        return self.i_round == 0
 
     def candidates(self, row: int) -> Floats:
         """Candidate orientations of a particle, (R, 3, 3), the current one first."""

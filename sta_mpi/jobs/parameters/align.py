@@ -6,9 +6,10 @@ from typing import Any, Literal
 from pydantic import Field, field_validator
 
 from sta_mpi.jobs.parameters.average import ReconstructionParameters
+from sta_mpi.jobs.parameters.particle_store import ParticleStoreParameters
 
 
-class AlignParameters(ReconstructionParameters):
+class AlignParameters(ReconstructionParameters, ParticleStoreParameters):
     """Align particles to one or several references and average them, half-sets apart."""
 
     reference: tuple[Path, ...] = Field(

@@ -1,0 +1,91 @@
+"""Where the polish of a global search begins: the best orientations in a low band."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sta_mpi.align.global_search import search_batch
+from sta_mpi.align.polish import Pose
+from sta_mpi.align.reference import Reference
+from sta_mpi.align.rotated_reference import RotatedSource, rotate_within
+from sta_mpi.align.rotation_list import (
+    PoseWindow,
+    SearchList,
+    make_search_list,
+    normal_rotations,
+    random_subset,
+)
+from sta_mpi.align.voxel_band import make_voxel_band, merge_band, shift_phases_of_band
+from sta_mpi.geometry.symmetry import symmetry_matrices
+from sta_mpi.jobs.align_search import Search
+from sta_mpi.jobs.averaging import Setup
+
+Floats = NDArray[np.float64]
+
+GLOBAL_BAND = 7.0
+"""Largest Fourier index of the global search's voxels: 1.4 r^3 voxels, 15 degrees apart."""
+
+SEPARATION = 1.2
+"""Candidates lie this many steps of the rotation grid apart."""
+
+ROTATED_BYTES = 1 << 30
+"""Memory of a rank for references in all orientations; longer lists are made in tiles."""
+
+
+class GlobalStarts:
+    """Candidates of batches of particles, for all references at once.
+
+    With `--cone-deg` the list holds every normal, and only its blocks near the input normals
+    are multiplied. With `--rotation-share` a round tries a part of the list.
+    """
+
+    def __init__(self, setup: Setup, search: Search, references: list[list[Reference]]) -> None:
+        self._setup, self._search, self._references = setup, search, references
+        parameters = search.parameters
+        self._band = make_voxel_band(
+            setup.sizes.box_px, min(GLOBAL_BAND, search.band.r_max), search.band.r_min)
+        rotations, symmetry = search.rotations, parameters.symmetry
+        if parameters.cone_deg is not None:
+            order = parameters.global_order
+            rotations = normal_rotations(2 if order is None else order, symmetry)
+        self._list: SearchList = make_search_list(rotations, symmetry)
+        if parameters.rotation_share < 1:
+            self._list = self._list.subset(random_subset(
+                len(self._list), parameters.rotation_share, parameters.seed, search.i_round))
+        self._operators = symmetry_matrices(symmetry)
+        self._phases = shift_phases_of_band(self._band, search.shifts_px)
+        self._rotated: dict[int, RotatedSource] = {}
+
+    def starts(self, rows: list[int], samples: list[Any], current: list[Pose], half: int
+               ) -> list[list[list[Pose]]]:
+        """For each particle and reference the poses to polish; samples are cut at the anchor."""
+        search, shifts = self._search, self._search.shifts_px
+        n_references = len(self._references[half - 1])
+        merged = [merge_band(s.centred(p.shift_xyz_px), self._band)
+                  for s, p in zip(samples, current, strict=True)]
+        window = None
+        if search.parameters.cone_deg is not None:
+            given = self._setup.inputs.particles.R_p2t[rows]
+            window = PoseWindow(given, search.parameters.cone_deg)
+        rotated = self._rotate(half)
+        found = search_batch(
+            merged, rotated, self._phases, search.parameters.starts,
+            SEPARATION * search.rotation_step_deg, search_list=self._list, window=window,
+            operators=self._operators)
+        starts = []
+        for pose, candidates in zip(current, found, strict=True):
+            of_particle = []
+            for g in range(n_references):
+                own = candidates.of_reference(g)
+                of_particle.append([
+                    Pose(rotated.rotations[r], pose.shift_xyz_px + shifts[s])
+                    for r, s in zip(own.i_rotation, own.i_shift, strict=True)])
+            starts.append(of_particle)
+        return starts
+
+    def _rotate(self, half: int) -> RotatedSource:
+        if half not in self._rotated:
+            self._rotated[half] = rotate_within(
+                self._references[half - 1], self._band, self._list.rotations, ROTATED_BYTES)
+        return self._rotated[half]
