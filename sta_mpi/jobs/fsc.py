@@ -1,84 +1,106 @@
-"""`fsc`: the Fourier shell correlation of two half maps."""
+"""`fsc`: Fourier shell correlation of two half maps, by shell and direction, and with a model."""
 
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from sta_mpi.data import HalfMaps, Volume
-from sta_mpi.errors import InputError, UsageError
+from sta_mpi.data import HalfMaps
+from sta_mpi.formats.emdb_fsc import write_fsc_xml
 from sta_mpi.formats.mrc import read_mrc
+from sta_mpi.formats.relion_fsc import Postprocess, write_postprocess
 from sta_mpi.jobs.folder import JobFolder, JobOutcome
-from sta_mpi.jobs.map_report import fsc_results, fsc_section
+from sta_mpi.jobs.fsc_report import (
+    all_curves,
+    curves_section,
+    directional_results,
+    directional_section,
+    particle_factors,
+    write_directional,
+)
+from sta_mpi.jobs.half_maps import (
+    half_map_files,
+    map_sizes,
+    read_fsc_mask,
+    read_half_maps,
+    same_map_warning,
+)
+from sta_mpi.jobs.map_model import compare_with_model, model_section
+from sta_mpi.jobs.map_report import fsc_results
 from sta_mpi.jobs.parameters.fsc import FscParameters
-from sta_mpi.jobs.reconstruction import MapSizes, fsc_mask, write_fsc_table
-from sta_mpi.jobs.reference_files import other_half, read_mask, refuse_flat
-from sta_mpi.signal.fsc import corrected_fsc
+from sta_mpi.post.directional import directional_fsc
+from sta_mpi.signal.fsc import FscResult, corrected_fsc
 
-LEAST_BOX_PX = 8
-"""Smallest maps that are compared."""
+Map = NDArray[np.float32]
 
 
 def input_files(parameters: FscParameters) -> list[Path]:
     """Files whose content the fingerprint covers."""
-    files = [parameters.half1, _second(parameters)]
-    return files + ([parameters.mask] if parameters.mask else [])
-
-
-def _second(parameters: FscParameters) -> Path:
-    if parameters.half2 is not None:
-        return parameters.half2
-    other = other_half(parameters.half1)
-    if other is not None and not other.exists():
-        raise InputError(f"{parameters.half1} is of one half-set, but {other} does not exist. "
-                         "Put both halves side by side, or pass --half2.")
-    if other is None:
-        raise UsageError(f"--half2 is needed: the name {parameters.half1.name} holds no half1 "
-                         "or half2 to find it by. Pass both maps.")
-    return other
+    p = parameters
+    files = half_map_files(p.half1, p.half2) if p.half1 is not None else []
+    return files + [path for path in (p.map, p.mask, p.model) if path is not None]
 
 
 def run(parameters: FscParameters, folder: JobFolder, runtime: Any) -> JobOutcome:
-    """Compute, write fsc.star and the report; rank 0 alone works."""
+    """Compute, write the curves and the report; rank 0 alone works."""
     if not runtime.is_root:
         return JobOutcome()
-    halves = _read_halves(parameters)
+    if parameters.half1 is None:
+        return _map_against_model(parameters, folder)
+    halves = read_half_maps(parameters.half1, parameters.half2, parameters.voxel_A)
+    outcome = _half_map_curves(parameters, folder, halves)
+    if parameters.model is not None:
+        _add_model(parameters, folder, halves.merged, parameters.half1, outcome)
+    return outcome
+
+
+def _half_map_curves(p: FscParameters, folder: JobFolder, halves: HalfMaps) -> JobOutcome:
+    map1, map2 = halves.half1.data, halves.half2.data
     voxel_A, box = halves.half1.voxel_A, halves.half1.box_px
-    sizes = MapSizes(box, box, voxel_A)
-    mask = read_mask(parameters.mask, sizes)
-    if mask is None:
-        mask = fsc_mask(sizes, parameters.mask_diameter_A)
-    fsc = corrected_fsc(halves.half1.data, halves.half2.data, mask, voxel_A,
-                        np.random.default_rng(parameters.seed), parameters.randomise_at_A)
-    write_fsc_table(folder.file("fsc.star"), fsc)
-    warnings = []
-    if np.array_equal(halves.half1.data, halves.half2.data):
-        warnings.append("both half maps are the same map, so the FSC is 1 everywhere. Give the "
-                        "maps of two independent half-sets.")
+    mask = read_fsc_mask(p.mask, p.mask_diameter_A, map_sizes(halves.half1), p.voxel_A)
+    fsc = corrected_fsc(map1, map2, mask, voxel_A, np.random.default_rng(p.seed),
+                        p.randomise_at_A, p.randomise_at_fsc)
+    factors = particle_factors(mask, p.molecular_weight_kDa, box * voxel_A)
+    curves = all_curves(fsc, factors)
+    outputs = write_curves(folder, fsc, curves)
     results = {"box_px": box, "voxel_A": voxel_A, **fsc_results(fsc)}
-    return JobOutcome(results, {"fsc": "fsc.star"}, [fsc_section(fsc)], warnings)
+    outcome = JobOutcome(results, outputs, [curves_section(fsc, curves)], same_map_warning(halves))
+    if p.directional:
+        cones = directional_fsc(map1, map2, mask, voxel_A, randomised=fsc.randomised,
+                                from_shell=fsc.randomised_from_shell, cone_deg=p.cone_deg)
+        results.update(directional_results(cones))
+        outputs["fsc_directional"] = "fsc_directional.star"
+        write_directional(folder.file("fsc_directional.star"), cones)
+        outcome.sections.append(directional_section(cones, fsc))
+    return outcome
 
 
-def _read_halves(parameters: FscParameters) -> HalfMaps:
-    volumes = []
-    for path in (parameters.half1, _second(parameters)):
-        volume = read_mrc(path, pixel_A=parameters.voxel_A)
-        if len(set(volume.data.shape)) != 1:
-            raise InputError(f"{path}: {volume.data.shape[::-1]} voxels, expected a cube. "
-                             "Crop or pad the map.")
-        if len(volume.data) < LEAST_BOX_PX:
-            raise InputError(f"{path}: a box of {len(volume.data)} px has too few Fourier shells, "
-                             f"expected at least {LEAST_BOX_PX} px. Give a larger map.")
-        if not np.isfinite(volume.data).all():
-            raise InputError(f"{path} holds NaN or Inf voxels. Mend the map.")
-        refuse_flat(volume.data, path, "half map")
-        volumes.append(volume)
-    try:
-        halves = HalfMaps(*volumes)
-    except ValueError as error:
-        raise InputError(f"{parameters.half1}, {_second(parameters)}: {error}. Give two maps of "
-                         "one reconstruction.") from None
-    voxel_A = parameters.voxel_A or halves.half1.voxel_A
-    if voxel_A <= 0:
-        raise InputError(f"{parameters.half1}: the header has no voxel size. Pass --voxel-A.")
-    return HalfMaps(*(Volume(v.data, voxel_A) for v in volumes))
+def write_curves(folder: JobFolder, fsc: FscResult, curves: dict[str, NDArray[np.float64]]
+                 ) -> dict[str, str]:
+    """Write fsc.star and fsc.xml; returns name -> file name."""
+    s_per_A = np.arange(len(fsc.corrected)) / (fsc.box_px * fsc.voxel_A)
+    write_postprocess(folder.file("fsc.star"), Postprocess(
+        s_per_A, curves, {"final_resolution_A": fsc.resolution_A()}))
+    write_fsc_xml(folder.file("fsc.xml"), s_per_A, fsc.corrected)
+    return {"fsc": "fsc.star", "fsc_xml": "fsc.xml"}
+
+
+def _map_against_model(p: FscParameters, folder: JobFolder) -> JobOutcome:
+    assert p.map is not None
+    volume = read_mrc(p.map, pixel_A=p.voxel_A)
+    outcome = JobOutcome({"voxel_A": volume.voxel_A})
+    _add_model(p, folder, volume, p.map, outcome)
+    return outcome
+
+
+def _add_model(p: FscParameters, folder: JobFolder, volume: Any, frame: Path, outcome: JobOutcome
+               ) -> None:
+    assert p.model is not None
+    found = compare_with_model(volume, frame, p.model, p.model_radius_A, p.model_b_factor_A2)
+    s_per_A = np.arange(len(found.curve)) / (found.box_px * found.voxel_A)
+    write_fsc_xml(folder.file("fsc_model.xml"), s_per_A, found.curve, "sta-mpi map-model FSC")
+    outcome.outputs["fsc_model_xml"] = "fsc_model.xml"
+    outcome.results.update({"resolution_model_0.5_A": found.resolution_A,
+                            "model_correlation": found.correlation})
+    outcome.sections.append(model_section(found))

@@ -124,6 +124,7 @@ def corrected_fsc(
     voxel_A: float,
     rng: np.random.Generator,
     randomise_at_A: float | None = None,
+    randomise_at_fsc: float = RANDOMISE_BELOW,
 ) -> FscResult:
     """FSC of two half maps under a mask, corrected for what the mask itself correlates.
 
@@ -134,7 +135,8 @@ def corrected_fsc(
     voxel_A : float
     rng : numpy Generator            draws the random phases of both halves
     randomise_at_A : float or None   randomise from here; None: from the first shell whose
-                                     unmasked FSC is below `RANDOMISE_BELOW`
+                                     unmasked FSC is below `randomise_at_fsc`
+    randomise_at_fsc : float
 
     Returns
     -------
@@ -147,7 +149,7 @@ def corrected_fsc(
     unmasked, masked = fsc(map1, map2), fsc_masked(map1, map2, mask)
     n = map1.shape[0]
     if randomise_at_A is None:
-        low = np.flatnonzero(unmasked[1:] < RANDOMISE_BELOW)
+        low = np.flatnonzero(unmasked[1:] < randomise_at_fsc)
         from_shell = int(low[0]) + 1 if low.size else None
     else:
         from_shell = max(1, round(n * voxel_A / randomise_at_A))

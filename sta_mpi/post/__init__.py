@@ -1,0 +1,1 @@
+"""From half maps to the map one looks at: masks, resolution, sharpening, local resolution."""
