@@ -11,15 +11,16 @@ import sys
 import tempfile
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 
 from sta_mpi.jobs.average import AverageJob
-from sta_mpi.jobs.averaging import make_setup
+from sta_mpi.jobs.averaging import make_setup, memory_plan
 from sta_mpi.jobs.inputs import assign_halves, load_set
 from sta_mpi.jobs.parameters.average import AverageParameters
 from sta_mpi.jobs.particle_store import ParticleStore
-from sta_mpi.jobs.store_plan import StorePlan
+from sta_mpi.jobs.store_plan import StorePlan, make_store_plan
 from sta_mpi.parallel import run_job, run_main, start_runtime
 
 
@@ -33,6 +34,7 @@ def main(optimisation_set, precision, memory_bytes, scratch_bytes):
         setup = make_setup(inputs, parameters, assign_halves(inputs.particles, "keep", 1))
         plan = StorePlan(precision, runtime.size, 1.0, 4e5, 0, 0, 0, float(memory_bytes),
                          float(scratch_bytes), tempfile.gettempdir())
+        check_plan(runtime, setup)
         holders = None
         with ParticleStore(setup.source, plan, setup.sizes.box_px) as store:
             kept = replace(setup, source=store)
@@ -48,6 +50,17 @@ def main(optimisation_set, precision, memory_bytes, scratch_bytes):
                 print("held", held)
 
     return run_main(runtime, run)
+
+
+def check_plan(runtime, setup):
+    """All ranks plan alike, with and without a scratch folder of their own."""
+    for limit in (None, 1e-3):
+        options = SimpleNamespace(precision="float32", scratch_dir=None, max_memory_GiB=limit,
+                                  dedicated_master=runtime.size > 1)
+        plan = make_store_plan(setup, runtime, options, memory_plan(setup))
+        assert len(set(map(repr, runtime.allgather(plan)))) == 1
+        assert plan.workers == max(1, runtime.size - 1)
+        assert (plan.n_memory == 24) == (limit is None), plan.line()
 
 
 def tell(runtime, result, store):
