@@ -1,20 +1,23 @@
-"""Pose polish of many particles in lock step: one evaluation of all of them at a time.
+"""Searches of many particles in lock step: one evaluation of all of them at a time.
 
-Each particle is searched exactly as by `polish.polish_pose`: the same steps, with the sums of all
-searches that are still under way asked for together. That is what a GPU needs, where one
-particle is too little work; on the CPU results are the same bits either way.
+A search is a dialogue (`polish.Steps`): it asks for the sums of one pose after the other. Here the
+questions of all searches still under way are answered together. That is what a GPU needs, where
+one particle is too little work. Each search takes the same steps as alone; on the CPU its results
+are the same bits.
 """
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Generator, Sequence
+from typing import Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sta_mpi.align.polish import Asked, PolishResult, PolishSettings, Pose, Steps, polish_steps
+from sta_mpi.align.multi_start import MARGIN, polish_best_steps
+from sta_mpi.align.polish import Asked, PolishResult, PolishSettings, Pose
 from sta_mpi.kernels.polish import PoseFunction, PoseSums
 
 Floats = NDArray[np.float64]
+Result = TypeVar("Result")
 
 
 class Particles(Protocol):
@@ -36,25 +39,22 @@ class Particles(Protocol):
 def polish_batch(particles: Particles, starts: Sequence[Sequence[Pose]],
                  settings: PolishSettings | None = None,
                  counts: Sequence[NDArray[np.integer] | None] | None = None,
-                 around: Sequence[Pose | None] | None = None) -> list[list[PolishResult]]:
-    """Polish several particles from one or more starts each.
+                 around: Sequence[Pose | None] | None = None,
+                 operators: Floats | None = None, margin: float = MARGIN
+                 ) -> list[list[PolishResult]]:
+    """Do for every particle what `multi_start.polish_best` does for one.
 
     Parameters
     ----------
-    particles : Particles           such as `kernels.polish.PoseBatch`
-    starts : one list of Pose a particle   may be empty for some
-    settings : PolishSettings       the same for all
+    particles : Particles                   such as `kernels.polish.PoseBatch`
+    starts : a sequence of Pose a particle  at least one each
+    settings, operators, margin : as for `polish_best`, the same for all
     counts : (m,) int or None, a particle   samples that exist in each tilt; None: all
     around : Pose or None, a particle       centre of priors and limits; None: each start
 
     Returns
     -------
-    list of list of PolishResult    in the order of `starts`
-
-    Notes
-    -----
-    The number of evaluations of the whole batch is that of its slowest search; each one costs
-    the samples of the searches still under way, not of all.
+    list of list of PolishResult    the distinct modes of every particle, best first
     """
     n = len(particles)
     counts = [None] * n if counts is None else counts
@@ -62,28 +62,38 @@ def polish_batch(particles: Particles, starts: Sequence[Sequence[Pose]],
     if not len(starts) == len(counts) == len(around) == n:
         raise ValueError(f"{n} particles with {len(starts)} lists of starts, {len(counts)} counts "
                          f"and {len(around)} centres")
-    results: list[list[PolishResult | None]] = [[None] * len(own) for own in starts]
-    searches: list[tuple[int, int, Steps]] = []
-    asked: list[Asked] = []
-    for i, own in enumerate(starts):
-        for j, start in enumerate(own):
-            steps = polish_steps(particles[i], start, settings, counts[i], around[i])
-            searches.append((i, j, steps))
-            asked.append(next(steps))
-    while searches:
-        sums = _evaluate(particles, [i for i, _, _ in searches], asked)
-        under_way, asked = [], []
-        for (i, j, steps), found in zip(searches, sums, strict=True):
-            try:
-                asked.append(steps.send(found))
-                under_way.append((i, j, steps))
-            except StopIteration as end:
-                results[i][j] = end.value
-        searches = under_way
-    return [[r for r in own if r is not None] for own in results]
+    return run_together(particles, [
+        (i, polish_best_steps(particles[i], starts[i], settings, counts[i], around[i],
+                              operators, margin)) for i in range(n)])
 
 
-def _evaluate(particles: Particles, which: list[int], asked: list[Asked]) -> list[PoseSums]:
-    return particles.sums(
-        np.array(which, np.int64), np.stack([a.pose.R_p2t for a in asked]),
-        np.stack([a.pose.shift_xyz_px for a in asked]), [a.count for a in asked])
+def run_together(particles: Particles,
+                 searches: Sequence[tuple[int, Generator[Asked, PoseSums, Result]]]
+                 ) -> list[Result]:
+    """Results of searches (particle, dialogue), answered together until the last one ends.
+
+    There are as many evaluations as the longest search asks for; each costs the samples of
+    those still under way.
+    """
+    results: dict[int, Result] = {}
+    asked: dict[int, Asked] = {}
+
+    def advance(i: int, answer: PoseSums | None) -> None:
+        steps = searches[i][1]
+        try:
+            asked[i] = next(steps) if answer is None else steps.send(answer)
+        except StopIteration as end:
+            asked.pop(i, None)
+            results[i] = end.value
+
+    for i in range(len(searches)):
+        advance(i, None)
+    while asked:
+        under_way, questions = list(asked), list(asked.values())
+        answers = particles.sums(
+            np.array([searches[i][0] for i in under_way]),
+            np.stack([q.pose.R_p2t for q in questions]),
+            np.stack([q.pose.shift_xyz_px for q in questions]), [q.count for q in questions])
+        for i, answer in zip(under_way, answers, strict=True):
+            advance(i, answer)
+    return [results[i] for i in range(len(searches))]
