@@ -12,6 +12,8 @@ of other periods of the grid turns poses by some tenths of a degree (docs/perfor
 so a merged band leads to the optimum of the tilt images and does not take its place.
 """
 
+from itertools import count
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -28,7 +30,7 @@ PAD = 2
 SAMPLE_NS, VOXEL_NS = 10.0, 11.0
 """Value, gradient and information of a tilt sample and of a voxel, `bench_voxels.py`."""
 
-SPREAD_NS, GRID_NS = 20.0, 8.0
+SPREAD_NS, GRID_NS = 20.0, 15.0
 """Merging a tilt sample, and all passes over a voxel of the fine grid, `bench_voxels.py`."""
 
 EVALUATIONS = 4.0
@@ -83,21 +85,24 @@ def prefer_voxels(n_tilts: int, r_px: float, n_starts: int = 1) -> bool:
     tenths of a degree: use it for bands that only lead to the next one, never for the last.
     """
     flat, solid = n_tilts * np.pi / 2 * r_px**2, 2 * np.pi / 3 * r_px**3
-    fine = (2.0 * PAD * (r_px + 1.0)) ** 3
+    fine = (PAD * _grid(r_px)) ** 3
     saved = EVALUATIONS * n_starts * (SAMPLE_NS * flat - VOXEL_NS * solid)
     return bool(saved > SPREAD_NS * flat + GRID_NS * fine)
 
 
 def merged_grid(r_max_px: float, n: int) -> int:
     """Edge g <= n of the small grid that holds a merged band: even, without large factors."""
-    least = 2 * (int(np.ceil(r_max_px)) + 1)
-    return next((g for g in range(least, n + 1, 2) if _is_smooth(g)), n)
+    return min(_grid(r_max_px), n)
 
 
 def merged_shapes(r_max_px: float, n: int) -> list[tuple[int, ...]]:
     """Real-space shapes of the transforms that `merge_tilts` uses."""
     g = merged_grid(r_max_px, n)
     return [(PAD * g,) * 3, (g,) * 3]
+
+
+def _grid(r_max_px: float) -> int:
+    return next(g for g in count(2 * (int(np.ceil(r_max_px)) + 1), 2) if _is_smooth(g))
 
 
 def _is_smooth(g: int) -> bool:

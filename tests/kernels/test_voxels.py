@@ -98,7 +98,20 @@ def parity_error(device: str, case) -> float:
                abs(cross - expected[0]) / size, abs(power / expected[1] - 1))
 
 
+def half_difference(device: str) -> float:
+    """Difference of sums of a box stored in half precision from those on the CPU."""
+    padded, shape, rng = noise_case(*PARITY[-1])[0], (16, 16, 9), np.random.default_rng(2)
+    packed = pack_voxels(complex_noise(rng, shape) * np.float32(1e-4),
+                         np.full(shape, 1e6, np.float32), make_voxel_layout(16, [5]), np.float16)
+    found, expected = (
+        VoxelProblem(pack_volume(padded, 16), packed, R_BOX, 16, d).sums(
+            R_POSE, SHIFT, np.array([packed.layout.n_samples])) for d in (device, "cpu"))
+    found, expected = (parts(x.cross, x.power, x.gd, x.gw, x.H) for x in (found, expected))
+    return worst(found, expected)
+
+
 def run_cases(device: str) -> str:
+    assert half_difference(device) < TOLERANCE
     for case in PARITY:
         found = parity_error(device, case)
         assert found < TOLERANCE, f"{case} on {device}: {found}"

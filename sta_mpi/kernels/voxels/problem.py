@@ -5,15 +5,14 @@ R_box2t sees the axes R_box2t^T R_p2t and the shift R_box2t^T t. The six paramet
 of `kernels.polish.pose`: a rotation vector about the particle's own axes [rad] and the shift t.
 """
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
 from sta_mpi.kernels.gather import GatherVolume
-from sta_mpi.kernels.options import check_device, cpu_kernel
+from sta_mpi.kernels.options import cpu_kernel
 from sta_mpi.kernels.polish import PoseSums
-from sta_mpi.kernels.voxels import cpu, inline
+from sta_mpi.kernels.voxels import inline
+from sta_mpi.kernels.voxels.device import place_voxels
 from sta_mpi.kernels.voxels.samples import PackedVoxels
 
 Floats = NDArray[np.float64]
@@ -52,27 +51,18 @@ class VoxelProblem:
                 f"{volume.r_max_px:g} (index units)")
         self._R_t2box = np.ascontiguousarray(np.asarray(R_box2t, np.float64).T)
         self._scales = packed.data_scale, packed.weight_scale
-        kernels, parts = _kernels_and_parts(packed, device)
-        self._kernel, self._score = kernels.normal_equations, kernels.score
-        self._volume = volume.floats, volume.row, volume.plane, volume.reach
         self._scale = volume.scale
-        self._samples = *parts, self.layout.kx, self.layout.ky, self.layout.kz
+        self._placed = place_voxels(volume, packed, device)
 
     def sums(self, R_p2t: Floats, shift_xyz_px: Floats, count: NDArray[np.int64]) -> PoseSums:
         """Sums of a pose over the first count[0] voxels; count has shape (1,)."""
-        out = np.zeros(inline.N_SUMS)
-        if count[0] > 0:
-            self._kernel(*self._volume, *self._pose(R_p2t, shift_xyz_px), *self._samples,
-                         count[0], out)
+        out = self._evaluate(inline.N_SUMS, R_p2t, shift_xyz_px, count)
         return PoseSums(*_combine(out, *self._scales, self._R_t2box, 2 * np.pi / self.n))
 
     def score(self, R_p2t: Floats, shift_xyz_px: Floats,
               count: NDArray[np.int64]) -> tuple[float, float]:
         """(cross, power) of a pose alone, at about half the cost."""
-        out = np.zeros(inline.N_SCORE)
-        if count[0] > 0:
-            self._score(*self._volume, *self._pose(R_p2t, shift_xyz_px), *self._samples,
-                        count[0], out)
+        out = self._evaluate(inline.N_SCORE, R_p2t, shift_xyz_px, count)
         return float(out[0] * self._scales[0]), float(out[1] * self._scales[1])
 
     def radius(self, count: NDArray[np.int64]) -> float:
@@ -80,21 +70,12 @@ class VoxelProblem:
         band = int(np.searchsorted(self.layout.band_start[1:], count[0]))
         return max(1.0, float(self.layout.r_bands[min(band, len(self.layout.r_bands) - 1)]))
 
-    def _pose(self, R_p2t: Floats, shift_xyz_px: Floats) -> tuple[Floats, Floats]:
-        """(axes (3, 3) in padded units, cycles (3,) per index) of the box."""
-        return self._R_t2box @ R_p2t * self._scale, self._R_t2box @ shift_xyz_px / self.n
-
-
-def _kernels_and_parts(packed: PackedVoxels, device: str) -> tuple[Any, list[NDArray[Any]]]:
-    """The kernels of a device and the voxels as these take them."""
-    parts = [packed.dre, packed.dim, packed.w]
-    if check_device(device):
-        from sta_mpi.kernels.voxels import cuda
-
-        return cuda, [x.astype(np.float32, copy=False) for x in parts]
-    if packed.w.dtype == np.float16:
-        return cpu, [x.view(np.uint16) for x in parts]
-    return cpu, parts
+    def _evaluate(self, n_sums: int, R_p2t: Floats, shift_xyz_px: Floats,
+                  count: NDArray[np.int64]) -> Floats:
+        """Sums in box axes, of axes in padded units and cycles per index."""
+        return self._placed.evaluate(
+            n_sums, self._R_t2box @ R_p2t * self._scale, self._R_t2box @ shift_xyz_px / self.n,
+            int(count[0]))
 
 
 @cpu_kernel

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-TILE_PX = 8
+from sta_mpi.kernels.polish.samples import TILE_PX, half_scale
 
 EMPTY = 1e-3
 """Voxels with less than this share of their band's mean weight, and of its rms data, are left
@@ -156,7 +156,8 @@ def pack_voxels(data_rft: NDArray[np.complex64], weight_rft: NDArray[np.float32]
         return PackedVoxels(re, im, weight, 1.0, 1.0, layout.keep(seen))
     if dtype != np.float16:
         raise ValueError(f"dtype is {dtype}, expected float32 or float16")
-    data_scale, weight_scale = _half_scale(re, im), _half_scale(weight)
+    data_scale = float(half_scale(np.maximum(np.abs(re), np.abs(im))[None])[0])
+    weight_scale = float(half_scale(np.abs(weight)[None])[0])
     return PackedVoxels(
         (re / data_scale).astype(np.float16), (im / data_scale).astype(np.float16),
         (weight / weight_scale).astype(np.float16), data_scale, weight_scale, layout.keep(seen))
@@ -172,10 +173,3 @@ def _is_seen(weight: NDArray[np.float32], data: NDArray[np.complex64],
             seen[own] = size > EMPTY * size.mean(dtype=np.float64)
             seen[own] |= power[own] > EMPTY**2 * power[own].mean(dtype=np.float64)
     return seen
-
-
-def _half_scale(*parts: NDArray[np.float32]) -> float:
-    """The power of two that brings the largest value below 2^15."""
-    largest = max(float(np.abs(x).max(initial=0.0)) for x in parts)
-    exponent = np.frexp(largest if largest > 0 else 1.0)[1] - 15
-    return float(np.ldexp(1.0, exponent))
