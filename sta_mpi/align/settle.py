@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sta_mpi.align.polish import PolishResult, Pose
+from sta_mpi.kernels.polish import PoseFunction
 from sta_mpi.kernels.polish.step import fisher_step, log_likelihood
 
 SETTLED = 0.5
@@ -41,21 +42,22 @@ class Outlook:
         return bool(self.distance < SETTLED)
 
 
-def outlook(problem: object, pose: Pose, grey_scale: float | None = None) -> Outlook:
-    """Look at all samples of a particle once.
+def outlook(problem: PoseFunction, pose: Pose, count: NDArray[np.int64] | None = None
+            ) -> Outlook:
+    """Look at the samples of a particle once, the grey scale fitted.
 
     Parameters
     ----------
-    problem : PoseProblem or VoxelProblem
+    problem : PoseFunction
     pose : Pose
-    grey_scale : float or None    of the reference; None: fitted
+    count : (m,) int or None      samples used of each tilt; None: all
     """
-    count: NDArray[np.int64] = np.full(
-        problem.n_tilts, problem.layout.n_samples, np.int64)  # type: ignore[attr-defined]
-    sums = problem.sums(pose.R_p2t, pose.shift_xyz_px, count)  # type: ignore[attr-defined]
+    if count is None:
+        count = np.full(problem.n_tilts, problem.layout.n_samples, np.int64)
+    sums = problem.sums(pose.R_p2t, pose.shift_xyz_px, count)
     score, s, gradient, information = log_likelihood(
         sums.cross, sums.power, sums.gd, sums.gw, sums.H,
-        np.nan if grey_scale is None else float(grey_scale))
+        np.nan)
     _, length = fisher_step(gradient, information, 0.0, np.inf, np.inf)
     result = PolishResult(pose.R_p2t, pose.shift_xyz_px, score, 0.0, sums.cross, sums.power, s,
                           information, 1, True, False)

@@ -7,13 +7,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sta_mpi.align.dose_limits import dose_limits, ring_bands, sample_counts
 from sta_mpi.align.grid_search import whitened_power
+from sta_mpi.align.multi_start import polish_best
 from sta_mpi.align.observation import BoxSamples, TiltSamples
-from sta_mpi.align.polish import PolishResult, PolishSettings, Pose, polish_pose
+from sta_mpi.align.polish import PolishResult, PolishSettings, Pose
 from sta_mpi.align.posterior import log_evidence, mode_weights, retained
 from sta_mpi.align.scores import flat_gain, with_gain
 from sta_mpi.align.settle import outlook
-from sta_mpi.geometry.rotations import angular_distance_deg
+from sta_mpi.geometry.symmetry import symmetry_matrices
 from sta_mpi.jobs.align_global import GlobalStarts
 from sta_mpi.jobs.align_search import Found, Mode, Search, make_references, moved_px, unseen
 from sta_mpi.jobs.averaging import Setup
@@ -26,8 +28,11 @@ Floats = NDArray[np.float64]
 BATCH = 16
 """Particles whose shifts share a matrix product."""
 
-SAME_SIGMA = 3.0
-"""Modes nearer than this [standard deviations of either] are one."""
+RINGS = 4
+"""Rings of equal area that the disc of samples is cut into, for the dose limits of tilts."""
+
+DOSE_SHARE = 1e-3
+"""Samples whose dose damping leaves less than this of their power do not enter a search."""
 
 
 @dataclass(frozen=True)
@@ -59,11 +64,15 @@ class PolishSearcher:
         r_max, r_min = search.band.r_max, search.band.r_min
         bands = sorted({max(r_max / 4, 2.0), max(r_max / 2, 3.0), r_max})
         box = setup.sizes.box_px
-        self._tilt_layout = make_layout(box, bands, r_min)
+        rings = ring_bands(r_max, bands, RINGS)
+        is_box = setup.source.kind == "boxes"
+        self._tilt_layout = make_layout(box, rings.radii, r_min)
         self._box_layout = make_voxel_layout(
-            box, bands if setup.source.kind == "boxes" else bands[:1], r_min)
+            box, bands if is_box else bands[:1], r_min)
+        self._operators = symmetry_matrices(search.parameters.symmetry)
         parameters, voxel_A = search.parameters, setup.sizes.voxel_A
         self._settings = PolishSettings(
+            bands=None if is_box else rings.stages,
             prior_angle_deg=parameters.angle_prior_deg,
             prior_shift_px=None if parameters.shift_prior_A is None
             else parameters.shift_prior_A / voxel_A,
@@ -114,7 +123,8 @@ class PolishSearcher:
         packed, problems = self._problems(particle.samples, half)
         candidates: list[_Candidate] = []
         for k, (problem, of_reference) in enumerate(zip(problems, starts, strict=True)):
-            candidates += self._polish(problem, k, of_reference, around)
+            candidates += self._polish(
+                problem, k, of_reference, around, self._count(particle))
         evidence = np.array([log_evidence(c.result, self._settings) for c in candidates])
         owner = np.array([c.i_reference for c in candidates])
         scores = np.array([evidence[owner == k].max() for k in range(len(starts))])
@@ -142,21 +152,27 @@ class PolishSearcher:
         return packed, [PoseProblem(v, packed, self._tilt_layout, samples.rotation, box)
                         for v in volumes]
 
-    def _polish(self, problem: Any, k: int, starts: list[Pose], around: Pose | None
-                ) -> list[_Candidate]:
+    def _count(self, particle: _Particle) -> NDArray[np.int64] | None:
+        """Samples of each tilt that its dose leaves; None: all."""
+        samples, setup = particle.samples, self._setup
+        if isinstance(samples, BoxSamples) or not setup.parameters.dose_weighting:
+            return None
+        series = setup.inputs.series[int(setup.inputs.particles.i_tomo[particle.row])]
+        limits = dose_limits(
+            series.pre_dose_e_per_A2[samples.tilts], setup.sizes.box_px, setup.sizes.voxel_A,
+            DOSE_SHARE, series.b_factor_per_dose_A2, series.ctf_b_factor_A2[samples.tilts])
+        return sample_counts(self._tilt_layout, limits)
+
+    def _polish(self, problem: Any, k: int, starts: list[Pose], around: Pose | None,
+                count: NDArray[np.int64] | None) -> list[_Candidate]:
         """Distinct modes for one reference, best first."""
         search = self._search
         if search.parameters.early_stop and not (search.is_first or search.is_global):
-            look = outlook(problem, starts[0])
+            look = outlook(problem, starts[0], count)
             if look.is_settled:
                 return [_Candidate(k, look.at, look.gain, True)]
-        results = [polish_pose(problem, s, self._settings, around=around) for s in starts]
-        results.sort(key=lambda r: -(r.score + r.log_prior))
-        modes: list[PolishResult] = []
-        for result in results:
-            if not any(_is_same(result, other) for other in modes):
-                modes.append(result)
-        return [_Candidate(k, r, float("nan"), False) for r in modes]
+        results = polish_best(problem, starts, self._settings, count, around, self._operators)
+        return [_Candidate(k, r, float("nan"), False) for r in results]
 
     def _centre(self, particle: _Particle) -> Pose:
         """Where priors and limits are centred: the input pose with priors, else the start.
@@ -185,16 +201,6 @@ class PolishSearcher:
                 "sigma_angle_deg": angle_deg, "sigma_shift_A": shift_px * voxel_A,
                 "grey_scale": result.grey_scale, "i_reference": best.i_reference,
                 "is_settled": int(best.is_settled)}
-
-
-def _is_same(a: PolishResult, b: PolishResult) -> bool:
-    """Whether two results are one mode."""
-    angle_deg, shift_px = uncertainty(b.information)
-    if not np.isfinite(angle_deg):
-        return True
-    turn = float(angular_distance_deg(a.R_p2t, b.R_p2t))
-    move = float(np.linalg.norm(a.shift_xyz_px - b.shift_xyz_px))
-    return turn < SAME_SIGMA * angle_deg and move < SAME_SIGMA * shift_px
 
 
 def uncertainty(information: Floats) -> tuple[float, float]:
