@@ -59,9 +59,19 @@ class MemoryPlan:
         return sorted(rows, key=lambda row: -row[2])
 
 
-def process_bytes() -> int:
-    """Return the resident size of this process now [bytes]."""
-    return int(psutil.Process().memory_info().rss)
+def process_bytes(status: Path = Path("/proc/self/status")) -> int:
+    """Return what this process holds in memory now [bytes], node-shared arrays left out.
+
+    Those are counted once a node, not for every rank that has touched them.
+    """
+    resident = int(psutil.Process().memory_info().rss)
+    try:
+        for line in status.read_text().splitlines():
+            if line.startswith("RssShmem:"):
+                return max(0, resident - int(line.split()[1]) * 1024)
+    except (OSError, ValueError):
+        pass
+    return resident
 
 
 def peak_memory_GiB(status: Path = Path("/proc/self/status")) -> float:

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -95,3 +96,17 @@ def test_peak_is_the_kernels_high_water_mark_of_this_program(tmp_path):
     status.write_text("Name:\tx\nVmHWM:\t 1572864 kB\n")
     assert peak_memory_GiB(status) == pytest.approx(1.5)
     assert 0.01 < peak_memory_GiB(tmp_path / "absent") < 100
+
+
+def test_node_shared_arrays_do_not_count_as_held_by_the_process(tmp_path):
+    """Pages of a file in shared memory: resident, but counted once a node."""
+    folder = Path("/dev/shm")
+    if not os.access(folder, os.W_OK):
+        pytest.skip("no writable /dev/shm here")
+    before = process_bytes()
+    with tempfile.TemporaryFile(dir=folder) as file:
+        shared = np.memmap(file, np.float64, "w+", shape=(8 * 2**20,))
+        shared[:] = 1.0
+        assert process_bytes() - before < 32 * 2**20
+        assert shared.sum() == 8 * 2**20
+    assert process_bytes(tmp_path / "absent") > 0
