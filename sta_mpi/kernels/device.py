@@ -25,8 +25,8 @@ from sta_mpi.kernels.gather.volume import GatherVolume
 THREADS = 128
 """Threads of a block where each thread has one element."""
 
-CONTEXT_BYTES = 600 << 20
-"""Device memory that a process takes before its first array: context, code, cuBLAS, cuFFT."""
+RESERVE_BYTES = 600 << 20
+"""Device memory that a process may take beside its arrays: code of kernels, cuBLAS, cuFFT."""
 
 
 def is_simulated() -> bool:
@@ -57,7 +57,10 @@ def n_devices() -> int:
 
 
 def use_device(index: int) -> str:
-    """Make GPU `index` the one that this process computes on; returns its unique name."""
+    """Make GPU `index` the one that this thread computes on; returns its unique name.
+
+    To be called before any other use of a GPU, by the thread that does the work.
+    """
     from numba import cuda
 
     chosen = cuda.select_device(index)
