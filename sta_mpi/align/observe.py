@@ -8,6 +8,7 @@ particles share.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -284,12 +285,19 @@ def observe_box(data: Images, weight_rft: Images, R_box2t: Floats, offset_A: Flo
             and np.isfinite(weight_rft.sum(dtype=np.float64))):
         raise DataError(f"particle {name}: its box holds NaN or Inf. Extract it again.")
     n = len(data)
-    mask = soft_sphere(n, n / 2 - 5.0, 5.0)
     shift_px = R_box2t.T @ offset_A / voxel_A
-    spectrum = plans.rfft3(np.ascontiguousarray(data * mask))
+    spectrum = plans.rfft3(np.ascontiguousarray(data * _box_mask(n)))
     spectrum *= shift_phases_3d(n, -shift_px)
     inverse = np.float32(1.0 / noise_power)
     return BoxSamples((spectrum * inverse).astype(np.complex64), weight_rft * inverse, R_box2t)
+
+
+@lru_cache(maxsize=2)
+def _box_mask(n: int) -> Images:
+    """Sphere that boxes are multiplied by; made once, as it costs more than the transform."""
+    mask = soft_sphere(n, n / 2 - 5.0, 5.0)
+    mask.flags.writeable = False
+    return mask
 
 
 def _binned_spectra(noise: Floats, frame: Frame) -> Floats:
