@@ -171,15 +171,17 @@ def bands_of(problem: PoseFunction, settings: PolishSettings,
              count: NDArray[np.integer] | None) -> list[tuple["BandSearch", float]]:
     """The searches of a polish, band after band, and their tolerances."""
     layout = problem.layout
-    limit = np.full(problem.n_tilts, layout.n_samples) if count is None else np.asarray(count)
-    if limit.shape != (problem.n_tilts,) or limit.min(initial=0) < 0:
+    limit = None if count is None else np.asarray(count)
+    if limit is not None and (limit.shape != (problem.n_tilts,) or limit.min(initial=0) < 0):
         raise ValueError(f"count must be ({problem.n_tilts},) integers from 0")
     bands: Sequence[int] = settings.bands or range(1, len(layout.band_start))
     if not len(bands):
         raise ValueError("bands is empty")
     searches = []
     for i, band in enumerate(bands):
-        used = np.minimum(limit, layout.band_start[band]).astype(np.int64)
+        used = np.full(problem.n_tilts, layout.band_start[band], np.int64)
+        if limit is not None:
+            np.minimum(limit, used, out=used)
         search = BandSearch(settings, used, problem.n / (2 * problem.radius(used)))
         searches.append(
             (search, settings.tolerance if i == len(bands) - 1 else EARLY_TOLERANCE))

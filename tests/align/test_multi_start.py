@@ -90,6 +90,15 @@ def test_stages_lose_no_more_particles_than_polishing_every_start(volume, sd, n)
     assert staged >= everyone - (1 if everyone < n else 0)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("sd", [8.0, 20.0, 26.0, 32.0, 40.0, 50.0])
+def test_stages_lose_no_more_of_many_particles_than_polishing_every_start(volume, sd):
+    (everyone, staged), (read_all, read_staged) = trials(volume, sd, 150, seed=int(sd) + 100)
+    # measured 150, 147, 132, 113, 75, 45 of 150 for all starts; 1 % may go either way
+    assert staged >= everyone - 2
+    assert read_staged < 0.75 * read_all
+
+
 def test_stages_read_a_fraction_of_the_samples_where_the_signal_tells_starts_apart(volume):
     _, (everyone, staged) = trials(volume, 2.0, 8, seed=3)
     assert staged < 0.4 * everyone

@@ -125,8 +125,8 @@ class PoseProblem:
 
     def radius(self, count: NDArray[np.int64]) -> float:
         """Largest |k| of the first `count` (m,) samples, at least 1 [index units]."""
-        used = slice(0, count.max(initial=0))
-        return float(np.hypot(self.layout.kx[used], self.layout.ky[used]).max(initial=1.0))
+        last = int(count.max(initial=0))
+        return max(1.0, float(self.layout.running_radius[last - 1])) if last else 1.0
 
 
 def check_samples(volume: GatherVolume, packed: PackedSamples, layout: SampleLayout,

@@ -8,6 +8,7 @@ the volume. All particles of one box share a layout.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -38,6 +39,12 @@ class SampleLayout:
     def n_samples(self) -> int:
         """Samples of a tilt."""
         return len(self.kx)
+
+    @cached_property
+    def running_radius(self) -> Floats:
+        """(p,) largest |k| up to each sample [index units]."""
+        radius: Floats = np.maximum.accumulate(np.hypot(self.kx, self.ky, dtype=np.float64))
+        return radius
 
 
 @dataclass(frozen=True)
