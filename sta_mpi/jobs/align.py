@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from sta_mpi.align.grid_search import Band
 from sta_mpi.errors import UsageError
+from sta_mpi.formats.relion_priors import prior_orientations
 from sta_mpi.geometry.rotations import angular_distance_deg
 from sta_mpi.geometry.sampling import (
     healpix_rotations,
@@ -119,9 +120,10 @@ def _check(parameters: AlignParameters, setup: Setup) -> None:
         raise UsageError(f"--highpass-A {parameters.highpass_A:g} must be coarser than "
                          f"--lowpass-A {parameters.lowpass_A:g}. Use a larger number of Å, or "
                          "leave it out.")
-    if parameters.score != "loglik" and (parameters.angle_prior_deg or parameters.shift_prior_A):
+    priors = parameters.angle_prior_deg, parameters.tilt_prior_deg, parameters.shift_prior_A
+    if parameters.score != "loglik" and any(priors):
         raise UsageError("priors weigh against a likelihood: use --score loglik with "
-                         "--angle-prior-deg or --shift-prior-A.")
+                         "--angle-prior-deg, --tilt-prior-deg or --shift-prior-A.")
 
 
 def _check_search_size(parameters: AlignParameters) -> None:
@@ -269,6 +271,7 @@ def make_search(i_round: int, state: LoopPoses, parameters: AlignParameters, set
         references = np.concatenate([references, _mirrored(references[:, :1])], axis=1)
     return Search(state.R_p2t, state.offset_A, state.anchor_A, references, n_classes, state.fsc,
                   mask, kind, rotations, is_global, shifts_px,
+                  parameters.shift_step_A * factor, prior_orientations(setup.inputs.particles),
                   parameters.angle_range_deg * factor, parameters.shift_range_A * factor,
                   step_deg, _band(i_round, state, parameters, setup), i_round, parameters)
 

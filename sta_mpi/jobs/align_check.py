@@ -20,7 +20,12 @@ from sta_mpi.align.reference import Reference
 from sta_mpi.align.scores import flat_gain, with_gain
 from sta_mpi.geometry.rotations import angular_distance_deg
 from sta_mpi.jobs.align_polish import PolishSearcher
-from sta_mpi.jobs.align_search import Search, make_references, reference_shapes
+from sta_mpi.jobs.align_search import (
+    Search,
+    make_references,
+    reference_shapes,
+    search_centre,
+)
 from sta_mpi.jobs.averaging import Setup, make_plans
 from sta_mpi.parallel.job import Partial, SumSpec, Unit
 
@@ -126,12 +131,12 @@ class OracleCheck:
         start = Pose(search.R_p2t[row], (search.offset_A[row] - search.anchor_A[row]) / voxel_A)
         R = self._columns["R_p2t"][row].reshape(3, 3)
         shift = (self._columns["offset_A"][row] - search.anchor_A[row]) / voxel_A
-        log_prior = self._log_prior(row, start)
+        log_prior = self._log_prior(row)
         found = (score_pose(samples, reference, search.band, Pose(R, shift))
                  + float(log_prior(R[None], shift[None])[0, 0]))
         oracle = oracle_search(
             samples, reference, search.band, search.candidates(row), search.rotation_step_deg,
-            start.shift_xyz_px + search.shifts_px, search.parameters.shift_step_A / voxel_A,
+            start.shift_xyz_px + search.shifts_px, search.shift_step_A / voxel_A,
             log_prior)
         return found, oracle.score, float(angular_distance_deg(R, oracle.pose.R_p2t))
 
@@ -140,23 +145,24 @@ class OracleCheck:
             return samples
         return with_gain(samples, flat_gain(samples, reference.shell_power))
 
-    def _log_prior(self, row: int, start: Pose) -> Callable[[Floats, Floats], Floats]:
+    def _log_prior(self, row: int) -> Callable[[Floats, Floats], Floats]:
         """Prior around the input pose, and limits around where the search is centred."""
-        search, given = self.search, self.setup.inputs.particles
+        search = self.search
         p, voxel_A = search.parameters, self.setup.sizes.voxel_A
-        prior = Prior(p.angle_prior_deg, p.shift_prior_A)
-        has_prior = p.angle_prior_deg is not None or p.shift_prior_A is not None
-        given_px = (given.offset_A[row] - search.anchor_A[row]) / voxel_A
-        R0, t0 = (given.R_p2t[row], given_px) if has_prior else (
-            start.R_p2t, start.shift_xyz_px)
+        prior, tilt_prior = Prior(p.angle_prior_deg, p.shift_prior_A), Prior(p.tilt_prior_deg)
+        centre = search_centre(self.setup, search, row)
         most_px = search.max_shift_A / voxel_A
+        most_tilt = p.cone_deg if search.is_global and p.cone_deg is not None else 180.0
 
         def log_prior(R: Floats, shifts_px: Floats) -> Floats:
-            turn = angular_distance_deg(R0, R)
-            move = np.linalg.norm(shifts_px - t0, axis=1)
-            angle, shift = prior.log_angle(turn), prior.log_shift(move * voxel_A)
+            turn = angular_distance_deg(centre.R_p2t, R)
+            tilt = np.degrees(np.arccos(np.clip(R[:, :, 2] @ centre.R_p2t[:, 2], -1, 1)))
+            move = np.linalg.norm(shifts_px - centre.shift_xyz_px, axis=1)
+            angle = prior.log_angle(turn) + tilt_prior.log_angle(tilt)
+            shift = prior.log_shift(move * voxel_A)
             if not search.is_global:
                 angle = np.where(turn > search.max_angle_deg + 1e-6, -np.inf, angle)
+            angle = np.where(tilt > most_tilt + 1e-6, -np.inf, angle)
             shift = np.where(move > most_px + 1e-6, -np.inf, shift)
             return np.asarray(angle[:, None] + shift[None])
 

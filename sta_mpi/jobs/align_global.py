@@ -66,7 +66,7 @@ class GlobalStarts:
                   for s, p in zip(samples, current, strict=True)]
         window = None
         if search.parameters.cone_deg is not None:
-            given = self._setup.inputs.particles.R_p2t[rows]
+            given = search.prior_R[rows]
             window = PoseWindow(given, search.parameters.cone_deg)
         rotated = self._rotate(half)
         found = search_batch(

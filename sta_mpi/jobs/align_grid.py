@@ -108,7 +108,7 @@ class GridSearcher:
         """(R, S) log prior relative to the input pose, not to the round's start."""
         particles = self._setup.inputs.particles
         angle = angular_distance_deg(
-            np.broadcast_to(particles.R_p2t[row], candidates.shape), candidates)
+            np.broadcast_to(self._search.prior_R[row], candidates.shape), candidates)
         moved = self._search.offset_A[row] + shifts_A - particles.offset_A[row]
         shift = np.linalg.norm(moved, axis=1)
         return self._prior.log_angle(angle)[:, None] + self._prior.log_shift(shift)[None]

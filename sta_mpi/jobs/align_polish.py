@@ -17,7 +17,15 @@ from sta_mpi.align.scores import flat_gain, with_gain
 from sta_mpi.align.settle import outlook
 from sta_mpi.geometry.symmetry import symmetry_matrices
 from sta_mpi.jobs.align_global import GlobalStarts
-from sta_mpi.jobs.align_search import Found, Mode, Search, make_references, moved_px, unseen
+from sta_mpi.jobs.align_search import (
+    Found,
+    Mode,
+    Search,
+    make_references,
+    moved_px,
+    search_centre,
+    unseen,
+)
 from sta_mpi.jobs.averaging import Setup
 from sta_mpi.kernels.polish import PackedSamples, PoseProblem, make_layout, pack_samples
 from sta_mpi.kernels.voxels import PackedVoxels, VoxelProblem, make_voxel_layout, pack_voxels
@@ -71,9 +79,11 @@ class PolishSearcher:
             box, bands if is_box else bands[:1], r_min)
         self._operators = symmetry_matrices(search.parameters.symmetry)
         parameters, voxel_A = search.parameters, setup.sizes.voxel_A
+        self._relaxed = symmetry_matrices(search.parameters.relax_symmetry or "C1")
         self._settings = PolishSettings(
             bands=None if is_box else rings.stages,
             prior_angle_deg=parameters.angle_prior_deg,
+            prior_tilt_deg=parameters.tilt_prior_deg,
             prior_shift_px=None if parameters.shift_prior_A is None
             else parameters.shift_prior_A / voxel_A,
             max_angle_deg=None if search.is_global else search.max_angle_deg,
@@ -108,7 +118,9 @@ class PolishSearcher:
     def _starts(self, particles: list[_Particle], half: int) -> dict[int, list[list[Pose]]]:
         """Row -> for each reference, where the polish begins: the current pose, candidates."""
         n_references = self._search.references.shape[1]
-        starts = {p.row: [[p.start] for _ in range(n_references)] for p in particles}
+        relaxed = self._relaxed if self._global is None else self._relaxed[:1]
+        starts = {p.row: [[Pose(p.start.R_p2t @ S, p.start.shift_xyz_px) for S in relaxed]
+                          for _ in range(n_references)] for p in particles}
         if self._global is not None and particles:
             found = self._global.starts([p.row for p in particles], [p.samples for p in particles],
                                         [p.start for p in particles], half)
@@ -119,7 +131,7 @@ class PolishSearcher:
 
     def _align(self, particle: _Particle, starts: list[list[Pose]], half: int) -> Found:
         search = self._search
-        around = self._centre(particle)
+        around = search_centre(self._setup, search, particle.row)
         packed, problems = self._problems(particle.samples, half)
         candidates: list[_Candidate] = []
         for k, (problem, of_reference) in enumerate(zip(problems, starts, strict=True)):
@@ -163,28 +175,24 @@ class PolishSearcher:
             DOSE_SHARE, series.b_factor_per_dose_A2, series.ctf_b_factor_A2[samples.tilts])
         return sample_counts(self._tilt_layout, limits)
 
-    def _polish(self, problem: Any, k: int, starts: list[Pose], around: Pose | None,
+    def _polish(self, problem: Any, k: int, starts: list[Pose], around: Pose,
                 count: NDArray[np.int64] | None) -> list[_Candidate]:
         """Distinct modes for one reference, best first."""
         search = self._search
-        if search.parameters.early_stop and not (search.is_first or search.is_global):
+        may_stop = search.parameters.early_stop and len(starts) == 1
+        if may_stop and not (search.is_first or search.is_global):
             look = outlook(problem, starts[0], count)
             if look.is_settled:
                 return [_Candidate(k, look.at, look.gain, True)]
-        results = polish_best(problem, starts, self._settings, count, around, self._operators)
+        if len(self._relaxed) > 1 and not search.is_global:
+            # each start has its own limits: it is the turn from there that they are about
+            found = [r for s in starts for r in polish_best(
+                problem, [s], self._settings, count, Pose(s.R_p2t, around.shift_xyz_px),
+                self._operators)]
+            results = sorted(found, key=lambda r: -(r.score + r.log_prior))
+        else:
+            results = polish_best(problem, starts, self._settings, count, around, self._operators)
         return [_Candidate(k, r, float("nan"), False) for r in results]
-
-    def _centre(self, particle: _Particle) -> Pose:
-        """Where priors and limits are centred: the input pose with priors, else the start.
-
-        A global search is limited in shift alone, around the current position.
-        """
-        parameters, given = self._search.parameters, self._setup.inputs.particles
-        if parameters.angle_prior_deg is None and parameters.shift_prior_A is None:
-            return particle.start
-        row = particle.row
-        moved_A = given.offset_A[row] - self._search.anchor_A[row]
-        return Pose(given.R_p2t[row], moved_A / self._setup.sizes.voxel_A)
 
     def _columns(self, row: int, best: _Candidate, packed: PackedSamples | PackedVoxels
                  ) -> dict[str, Any]:

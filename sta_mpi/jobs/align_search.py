@@ -11,11 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sta_mpi.align.grid_search import Band
+from sta_mpi.align.pose import Pose
 from sta_mpi.align.reference import Reference, prepare_reference
 from sta_mpi.align.scores import wiener_from_half_fsc
-from sta_mpi.geometry.rotations import angular_distance_deg
+from sta_mpi.geometry.rotations import angular_distance_deg, rotation_from_vector
 from sta_mpi.jobs.averaging import Setup
-from sta_mpi.jobs.parameters.align import AlignParameters
+from sta_mpi.jobs.parameters.align import SearchParameters
 from sta_mpi.signal.fft import FftPlans
 
 Floats = NDArray[np.float64]
@@ -36,6 +37,8 @@ class Search:
     rotations : (R, 3, 3)                 absolute when is_global, else turns of the particle's
                                           own axes away from the current pose
     shifts_px : (S, 3)                    tomogram axes, binned pixels
+    shift_step_A : float                  spacing of `shifts_px`
+    prior_R : (n, 3, 3)                   centres of priors on orientations
     max_angle_deg, max_shift_A : float    how far from the current pose a search may go
     rotation_step_deg : float             spacing of `rotations`
     i_round : int                         0 for the first
@@ -52,12 +55,14 @@ class Search:
     rotations: Floats
     is_global: bool
     shifts_px: Floats
+    shift_step_A: float
+    prior_R: Floats
     max_angle_deg: float
     max_shift_A: float
     rotation_step_deg: float
     band: Band
     i_round: int
-    parameters: AlignParameters
+    parameters: SearchParameters
 
     @property
     def is_first(self) -> bool:
@@ -147,6 +152,33 @@ def moved_px(setup: Setup, search: Search, row: int) -> Floats:
     """(3,) from where a particle's images are cut to its current position [binned px]."""
     moved: Floats = (search.offset_A[row] - search.anchor_A[row]) / setup.sizes.voxel_A
     return moved
+
+
+def search_centre(setup: Setup, search: Search, row: int) -> Pose:
+    """Where priors and limits of a particle are centred; shifts are from its anchor.
+
+    The current pose, but the prior's where there is a prior: its orientation, its normal with
+    the current in-plane angle (tilt prior, cone), or the input position.
+    """
+    p, given = search.parameters, setup.inputs.particles
+    R, shift = search.R_p2t[row], moved_px(setup, search, row)
+    if p.angle_prior_deg is not None:
+        R = search.prior_R[row]
+    elif p.tilt_prior_deg is not None or (search.is_global and p.cone_deg is not None):
+        R = swing_to(R, search.prior_R[row, :, 2])
+    if p.shift_prior_A is not None:
+        shift = (given.offset_A[row] - search.anchor_A[row]) / setup.sizes.voxel_A
+    return Pose(R, shift)
+
+
+def swing_to(R: Floats, normal: Floats) -> Floats:
+    """R (3, 3) after the shortest turn of the tomogram that brings its Z axis to `normal`."""
+    axis = np.cross(R[:, 2], normal)
+    sine, cosine = np.linalg.norm(axis), float(R[:, 2] @ normal)
+    if sine < 1e-12:
+        # opposite normals: half a turn about the particle's own X axis
+        return R.copy() if cosine > 0 else R @ np.diag([1.0, -1.0, -1.0])
+    return np.asarray(rotation_from_vector(axis / sine * np.arctan2(sine, cosine)) @ R)
 
 
 def is_at_edge(search: Search, turn_deg: float, shift_px: float) -> bool:
