@@ -38,33 +38,38 @@ class SectionWriter:
         return self.shape[1] * self.shape[2] * self._dtype.itemsize
 
     def write(self, section: int, image: NDArray[np.float32]) -> None:
-        """Put one (height, width) image at its place and on the disk.
+        """Put one (height, width) image at its place and on the disk; see `write_block`."""
+        self.write_block(section, image[None])
+
+    def write_block(self, first: int, images: NDArray[np.float32]) -> None:
+        """Put images (m, height, width) at sections `first` and after, and on the disk.
 
         Raises
         ------
         InputError      values that are not finite in the stack's number format
         ResourceError   full disk or no permission
         """
-        if image.shape != self.shape[1:] or not 0 <= section < self.shape[0]:
-            raise ValueError(f"image {image.shape} for section {section} of a stack {self.shape}")
+        last = first + len(images) - 1
+        if images.shape[1:] != self.shape[1:] or not 0 <= first <= last < self.shape[0]:
+            raise ValueError(f"images {images.shape} from section {first} of a stack {self.shape}")
         with np.errstate(over="ignore"):
-            values = np.ascontiguousarray(image, self._dtype)
+            values = np.ascontiguousarray(images, self._dtype)
         problem = describe_not_finite(values)
         if problem:
-            raise InputError(f"{self.path}, section {section + 1}: {problem}. The values do not "
+            raise InputError(f"{self.path}, section {first + 1}: {problem}. The values do not "
                              f"fit MRC mode {self.mode}; write mode 2 or scale them.")
         try:
             self.partial.parent.mkdir(parents=True, exist_ok=True)
             handle = os.open(self.partial, os.O_RDWR | os.O_CREAT, 0o666)
             try:
                 self._write_all(handle, memoryview(values.data).cast("B"),
-                                HEADER_BYTES + section * self.section_bytes)
+                                HEADER_BYTES + first * self.section_bytes)
                 os.fsync(handle)
             finally:
                 os.close(handle)
         except OSError as error:
             raise ResourceError(
-                f"{self.partial}: section {section + 1} cannot be written "
+                f"{self.partial}: section {first + 1} cannot be written "
                 f"({error.strerror or error}). Free some space or choose another output "
                 "folder.") from error
 

@@ -60,7 +60,7 @@ def make_setup(inputs: InputSet, parameters: ReconstructionParameters,
     if kind == "tilt-series":
         source = TiltSeriesSource(inputs, options)
         source.check()
-        source.n_slots = _slots_that_fit(source, parameters.max_memory_GiB)
+        source.n_slots = slots_that_fit(source, parameters.max_memory_GiB)
     else:
         source = (StackSource if kind == "stacks" else BoxSource)(inputs, options, half)
         source.check()
@@ -69,7 +69,7 @@ def make_setup(inputs: InputSet, parameters: ReconstructionParameters,
     return Setup(inputs, parameters, sizes, frame, source, half)
 
 
-def _slots_that_fit(source: TiltSeriesSource, max_memory_GiB: float | None) -> int:
+def slots_that_fit(source: TiltSeriesSource, max_memory_GiB: float | None) -> int:
     """Tilt series held at once on a node: all, or what half of the memory can hold."""
     n_series = len(source.inputs.used_series)
     budget = 0.5 * 1024**3 * (max_memory_GiB or available_GiB())

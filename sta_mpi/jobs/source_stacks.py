@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from sta_mpi.align.observe import StackObserver
 from sta_mpi.data import TiltSeries
 from sta_mpi.errors import DataError, InputError
-from sta_mpi.formats.mrc import open_stack
+from sta_mpi.formats.mrc import open_stack, split_stack_name
 from sta_mpi.jobs.inputs import InputSet
 from sta_mpi.jobs.sources import ObservationOptions, unit_gain, within_dose
 from sta_mpi.signal.fft import FftPlans
@@ -122,8 +122,12 @@ class StackSource:
     def _read(self, row: int) -> NDArray[np.float32]:
         particles = self.inputs.particles
         assert particles.image_names is not None
-        path = self.inputs.resolve(str(particles.image_names[row]))
-        stack = np.asarray(open_stack(path)[:], np.float32)
+        number, name = split_stack_name(str(particles.image_names[row]))
+        path = self.inputs.resolve(name)
+        first = 0 if number is None else number - 1    # one file a series: n@file
+        with open_stack(path) as images:
+            last = len(images) if number is None else first + len(self._tilts(row))
+            stack = np.asarray(images[first:last], np.float32)
         box = self.options.frame.box_px
         if stack.shape[1:] != (box, box):
             raise DataError(f"{path}: images of {stack.shape[2]} x {stack.shape[1]} px, expected "

@@ -28,7 +28,8 @@ import sys
 import time
 from pathlib import Path
 
-JOBS = {"average": "AverageJob", "align_rounds": "AlignRound", "simulate": "SimulateJob"}
+JOBS = {"average": "AverageJob", "align_rounds": "AlignRound", "simulate": "SimulateJob",
+        "extract": "ExtractJob"}
 
 
 def this_rank():

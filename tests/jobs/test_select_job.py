@@ -152,7 +152,7 @@ def test_columns_are_edited_before_anything_else(project):
 
 
 def test_joined_sets_get_new_names_where_names_are_repeated(project):
-    folder, table = project
+    folder, _ = project
     save_project(folder / "second", n=10, seed=5, names=("TS_2", "TS_9"))
     write_star(folder / "second/set.star", [StarTable("", {
         "rlnTomoParticlesFile": ["second/particles.star"],
@@ -206,7 +206,6 @@ def test_duplicates_use_origins_in_the_frame_of_the_box(tmp_path, monkeypatch):
 
 
 def test_regions_by_box_and_by_mask_agree(project):
-    _, table = project
     mask = np.zeros((100, 200, 200), np.float32)
     mask[50:, :, :100] = 1    # z >= 0, x < 0 at voxel 4 Å
     write_mrc("mask_TS_1.mrc", mask, 4.0)
@@ -227,7 +226,7 @@ def test_parts_and_comparison_are_written_and_shown(project, page):
     parts = [read_star(f"out/particles_split{i:03d}.star")["particles"].strings(
         "rlnTomoParticleName").tolist() for i in (1, 2, 3)]
     assert [len(p) for p in parts] == [15, 15, 10]
-    assert sorted(sum(parts, [])) == sorted(particles.names)
+    assert sorted(name for part in parts for name in part) == sorted(particles.names)
     assert results["compared_common"] == 10
     assert results["compared_only_here"] == 30
     assert len(read_star("out/only_here.star")["particles"]) == 30
