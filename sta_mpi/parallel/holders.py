@@ -6,6 +6,7 @@ then steals: from the worker with the most work waiting, of equal ones that on i
 the unit which that one would do last. No result depends on it.
 """
 
+import heapq
 from collections import deque
 from collections.abc import Mapping, Sequence
 
@@ -35,6 +36,14 @@ class HeldUnits:
             worker: deque(sorted(own, key=lambda u: (u.id in small, u.group, -u.cost, u.id)))
             for worker, own in sorted(mine.items())}
         self._cost = {worker: sum(u.cost for u in own) for worker, own in mine.items()}
+        # (-work left, worker) of all, and of each node; work only falls, so an entry that is
+        # out of date lies too near the top and is put right when it gets there
+        self._busiest: dict[int | None, list[tuple[float, int]]] = {}
+        for worker, cost in self._cost.items():
+            for place in (None, self._node_of[worker]):
+                self._busiest.setdefault(place, []).append((-cost, worker))
+        for heap in self._busiest.values():
+            heapq.heapify(heap)
 
     @property
     def ids(self) -> set[int]:
@@ -51,12 +60,26 @@ class HeldUnits:
 
     def steal(self, thief: int) -> int | None:
         """Remove and return the unit that the worker with the most work left would do last."""
-        busy = [worker for worker, queue in self._queues.items() if queue]
-        if not busy:
+        victim = self._most_left(None)
+        if victim is None:
             return None
-        node = self._node_of.get(thief)
-        victim = max(busy, key=lambda w: (self._cost[w], self._node_of[w] == node, -w))
+        near = self._most_left(self._node_of.get(thief))
+        if near is not None and self._cost[near] == self._cost[victim]:
+            victim = near
         return self._taken(victim, self._queues[victim].pop())
+
+    def _most_left(self, place: int | None) -> int | None:
+        """The worker with the most work waiting, of a node or of all (None)."""
+        heap = self._busiest.get(place, [])
+        while heap:
+            known, worker = heap[0]
+            if not self._queues[worker]:
+                heapq.heappop(heap)
+            elif known != -self._cost[worker]:
+                heapq.heapreplace(heap, (-self._cost[worker], worker))
+            else:
+                return worker
+        return None
 
     def _taken(self, worker: int, unit: Unit) -> int:
         self._cost[worker] -= unit.cost

@@ -135,6 +135,28 @@ def test_of_equal_victims_the_one_on_the_same_node_is_chosen():
     assert held.steal(2) == 3
 
 
+@settings(max_examples=60, deadline=None)
+@given(n_units=st.integers(1, 50), n_workers=st.integers(1, 6), data=st.data())
+def test_thief_always_takes_from_a_worker_with_the_most_work_left(n_units, n_workers, data):
+    units = make_units(n_units)
+    node_of = {worker: worker % 2 for worker in range(n_workers)}
+    holders = {i: data.draw(st.integers(0, n_workers - 1)) for i in range(n_units)}
+    held = HeldUnits(units, holders, node_of)
+    left = set(range(n_units))
+    while left:
+        worker = data.draw(st.integers(0, n_workers - 1))
+        if data.draw(st.booleans()):
+            left.discard(held.take_own(worker))
+            continue
+        work = {w: sum(units[i].cost for i in left if holders[i] == w) for w in range(n_workers)}
+        most = {w for w in work if work[w] == max(work.values())}
+        unit = held.steal(worker)
+        near = {w for w in most if node_of[w] == node_of[worker]}
+        assert holders[unit] in (near or most)
+        left.remove(unit)
+    assert held.steal(0) is None
+
+
 def test_a_given_order_wins_over_holders():
     order = [3, 1, 2, 0]
     world = World(make_units(4), 1, {0: 0, 1: 0}, order=order)
