@@ -76,12 +76,12 @@ def noise_samples(n: int) -> TiltSamples:
 
 def switch_table(rounds: int) -> None:
     """Evaluations in 2D and 3D, and the cost of merging."""
-    plans, calls, sizes = FftPlans(), [], []
+    calls, sizes = [], []
     for n, r, pad in SWITCH_CASES:
         samples, volume = noise_samples(n), noise_volume(n, pad, r)
         flat, voxels = make_layout(n, [r]), make_voxel_layout(n, [r])
         pack = partial(pack_samples, samples.data_rft, samples.weight_rft, flat)
-        merge = partial(merge_tilts, samples, voxels, plans)
+        merge = partial(merge_tilts, samples, voxels)
         images = PoseProblem(volume, pack(), flat, TILTS, n)
         merged = VoxelProblem(volume, merge(), np.eye(3), n)
         counts = np.full(41, flat.n_samples), np.array([merged.layout.n_samples])
@@ -92,7 +92,7 @@ def switch_table(rounds: int) -> None:
     rows = []
     for (n, r, _), (p2, p3), (t2, t3, t_pack, t_merge) in zip(
             SWITCH_CASES, sizes, seconds, strict=True):
-        starts = max(0.0, t_merge - t_pack) / (EVALUATIONS * (t2 - t3)) if t2 > t3 else np.inf
+        starts = t_merge / (EVALUATIONS * (t2 - t3)) if t2 > t3 else np.inf
         rule = next((s for s in range(1, 10000) if prefer_voxels(41, r, s)), np.inf)
         rows.append([str(n), str(r), str(p2), str(p3),
                      *(f"{1e3 * t:.3f}" for t in (t2, t3, t_pack, t_merge)),
@@ -118,7 +118,7 @@ def errors(r: int, sd: float, particles: int, n: int = 64) -> list[str]:
                               np.full(X.shape, 1 / sd**2, np.float32), TILTS, np.arange(41))
         images = PoseProblem(volume, pack_samples(samples.data_rft, samples.weight_rft, flat),
                              flat, TILTS, n)
-        merged = VoxelProblem(volume, merge_tilts(samples, voxels, plans), np.eye(3), n)
+        merged = VoxelProblem(volume, merge_tilts(samples, voxels), np.eye(3), n)
         away = Rotation.from_rotvec(np.radians(rng.uniform(-4, 4, 3))).as_matrix()
         start = Pose(R @ away, rng.uniform(-1, 1, 3))
         found = [polish_pose(p, start, PolishSettings(grey_scale=1.0)) for p in (images, merged)]

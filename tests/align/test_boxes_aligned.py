@@ -14,7 +14,7 @@ from sta_mpi.align.observation import BoxSamples, TiltSamples
 from sta_mpi.align.observe import observe_box
 from sta_mpi.align.polish import PolishSettings, Pose, polish_pose
 from sta_mpi.align.reference import prepare_reference
-from sta_mpi.align.voxels import box_problem, merge_tilts, merged_shapes, prefer_voxels
+from sta_mpi.align.voxels import box_problem, merge_tilts, prefer_voxels
 from sta_mpi.geometry.rotations import angular_distance_deg
 from sta_mpi.geometry.sampling import local_rotations, shift_grid
 from sta_mpi.kernels.polish import PoseProblem, make_layout, pack_samples
@@ -203,7 +203,7 @@ def tilt_particle(R, shift, sd, rng, n_tilts=41):
 
 
 def test_merged_tilt_images_score_like_the_images_and_lead_near_their_optimum(reference):
-    """The measured error of merging is 2 % of the scores and some tenths of a degree."""
+    """Interpolation damps both terms of the score by some per cent; poses turn by half a degree."""
     rng, r = np.random.default_rng(6), 6.0
     flat, voxels = make_layout(N, [r / 2, r]), make_voxel_layout(N, [r / 2, r])
     away = []
@@ -213,31 +213,45 @@ def test_merged_tilt_images_score_like_the_images_and_lead_near_their_optimum(re
         images = PoseProblem(reference.volume, pack_samples(
             samples.data_rft, samples.weight_rft, flat), flat, samples.rotation, N)
         merged = VoxelProblem(
-            reference.volume, merge_tilts(samples, voxels, PLANS), np.eye(3), N)
+            reference.volume, merge_tilts(samples, voxels), np.eye(3), N)
         a = images.sums(R, shift, np.full(41, flat.n_samples))
         b = merged.sums(R, shift, np.array([merged.layout.n_samples]))
-        assert b.cross == pytest.approx(a.cross, rel=0.04)
-        assert b.power == pytest.approx(a.power, rel=0.04)
-        np.testing.assert_allclose(np.diag(b.H), np.diag(a.H), rtol=0.1)
+        assert b.cross == pytest.approx(a.cross, rel=0.08)
+        assert b.power == pytest.approx(a.power, rel=0.08)
+        assert b.cross / b.power == pytest.approx(a.cross / a.power, rel=0.03)
+        np.testing.assert_allclose(np.diag(b.H), np.diag(a.H), rtol=0.25)
         start = Pose(*moved(R, shift, rng.uniform(-1, 1, 6) * np.repeat([0.07, 1.0], 3)))
         one, other = (polish_pose(p, start, GREY) for p in (images, merged))
         away.append(error_of(other, one.R_p2t, one.shift_xyz_px))
     turn, move = (np.linalg.norm(np.array(away)[:, p], axis=1) for p in (slice(0, 3), slice(3, 6)))
-    assert 0 < np.degrees(np.median(turn)) < 0.5
-    assert 0 < np.median(move) < 0.05
+    assert 0.05 < np.degrees(np.median(turn)) < 0.8
+    assert 0 < np.median(move) < 0.08
 
 
-def test_merging_uses_no_transforms_but_those_it_names(reference):
-    plans, made = FftPlans(effort="estimate"), []
-    plan = plans._plan
-    plans._plan = lambda shape, inverse: made.append(shape) or plan(shape, inverse)
-    rng = np.random.default_rng(7)
-    merge_tilts(tilt_particle(np.eye(3), np.zeros(3), 1.0, rng, 5),
-                make_voxel_layout(N, [5.0]), plans)
-    assert set(made) == set(merged_shapes(5.0, N))
-
-
-def test_merging_pays_for_many_starts_in_a_low_band_alone():
-    assert prefer_voxels(41, 8.0, n_starts=16)
-    assert not prefer_voxels(41, 8.0)
+def test_merging_pays_for_several_starts_in_a_low_band_alone():
+    assert not prefer_voxels(41, 12.0)
+    assert prefer_voxels(41, 12.0, n_starts=4)
     assert not prefer_voxels(41, 60.0, n_starts=64)
+    assert not prefer_voxels(5, 12.0, n_starts=64)
+
+
+def test_a_merged_early_band_leads_to_the_pose_of_the_images(reference):
+    rng, bands = np.random.default_rng(8), [R_MAX / 4, R_MAX / 2, R_MAX]
+    flat, voxels = make_layout(N, bands), make_voxel_layout(N, bands[:2])
+    for _ in range(10):
+        R, shift = random_pose(rng)
+        samples = tilt_particle(R, shift, 1.0, rng)
+        images = PoseProblem(reference.volume, pack_samples(
+            samples.data_rft, samples.weight_rft, flat), flat, samples.rotation, N)
+        merged = VoxelProblem(reference.volume, merge_tilts(samples, voxels), np.eye(3), N)
+        away = rng.normal(size=3)
+        step = np.concatenate([np.radians(10) * away / np.linalg.norm(away), [1.0, 0, 0]])
+        start = Pose(*moved(R, shift, step))
+        early = polish_pose(merged, start, PolishSettings(grey_scale=1.0, tolerance=0.3))
+        found = polish_pose(images, Pose(early.R_p2t, early.shift_xyz_px),
+                            PolishSettings(grey_scale=1.0, bands=(3,)))
+        plain = polish_pose(images, start, GREY)
+        assert found.n_evaluations <= 6
+        away = error_of(found, plain.R_p2t, plain.shift_xyz_px)
+        # both stop within a tenth of a standard deviation of the same optimum
+        assert np.sqrt(away @ plain.information @ away) < 0.3
