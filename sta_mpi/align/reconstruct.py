@@ -75,6 +75,22 @@ def inverse_tau2_from_fsc(mean_den: Floats, fsc: Floats) -> Floats:
     return np.asarray(mean_den * (1 - full) / full)
 
 
+def inverse_tau2_of_half(mean_den: Floats, fsc: Floats) -> Floats:
+    """1 / tau^2 of one half map as a reference, from the FSC of both halves.
+
+    Parameters
+    ----------
+    mean_den : (n_shells,)    mean weight of the half a shell
+    fsc : (n_shells,)         clamped to 0.001..0.999, and to 0.001 from its first zero on
+    """
+    half = np.clip(fsc, 0.001, 0.999)
+    zeros = np.flatnonzero(fsc <= 0)
+    zeros = zeros[zeros > 0]
+    if len(zeros):
+        half[zeros[0]:] = 0.001
+    return np.asarray(mean_den * (1 - half) / half)
+
+
 def stretch_shells(curve: Floats, n_shells: int) -> Floats:
     """A curve over shells 0..Nyquist of one box, on the shells of another box."""
     return np.interp(np.linspace(0, len(curve) - 1, n_shells), np.arange(len(curve)), curve)

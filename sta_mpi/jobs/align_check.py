@@ -56,15 +56,16 @@ class OracleCheck:
     name = "oracle check"
 
     def __init__(self, setup: Setup, search: Search, columns: dict[str, NDArray[Any]],
-                 i_round: int, tag: str) -> None:
+                 tag: str) -> None:
         self.setup, self.search, self._columns, self._tag = setup, search, columns, tag
-        self.rows = self._sample(i_round)
+        self.rows = self._sample()
 
-    def _sample(self, i_round: int) -> NDArray[np.intp]:
+    def _sample(self) -> NDArray[np.intp]:
         """Aligned particles, drawn anew each round."""
         parameters = self.search.parameters
         aligned = np.flatnonzero(self._columns["n_slices"] > 0)
-        rng = np.random.default_rng(np.random.SeedSequence([parameters.seed, 0x04AC1E, i_round]))
+        rng = np.random.default_rng(np.random.SeedSequence(
+            [parameters.seed, 0x04AC1E, self.search.i_round]))
         n = parameters.oracle_particles
         if n is None:
             n = int(np.clip(len(aligned) // 20, LEAST_SAMPLE, MOST_SAMPLE))

@@ -20,7 +20,7 @@ from sta_mpi.jobs.averaging import (
     memory_plan,
     n_slices,
 )
-from sta_mpi.jobs.reconstruction import half_name, half_sum_specs, reconstruct
+from sta_mpi.jobs.reconstruction import MapOptions, half_name, half_sum_specs, reconstruct
 from sta_mpi.parallel.job import Partial, SumSpec, Unit
 from sta_mpi.parallel.memory import MemoryPlan
 
@@ -130,10 +130,11 @@ class _Context:
 class AlignRound:
     """Search every particle, then insert it at its likely poses."""
 
-    def __init__(self, setup: Setup, search: Search, grey: tuple[float, float], tag: str,
-                 i_round: int) -> None:
-        self.name = f"align round {i_round + 1}"
+    def __init__(self, setup: Setup, search: Search, grey: tuple[float, float],
+                 options: MapOptions, tag: str) -> None:
+        self.name = f"round {search.i_round + 1}"
         self.setup, self.search, self.grey, self._tag = setup, search, grey, tag
+        self.options = options
 
     def units(self) -> list[Unit]:
         """Chunks of one series and half."""
@@ -189,7 +190,7 @@ class AlignRound:
 
     def finish(self, reduced: Any, runtime: Any) -> tuple[Any, dict[str, NDArray[Any]]]:
         """Maps of all classes on rank 0, poses and scores on all ranks."""
-        p, n = self.search.parameters, self.search.n_classes
-        maps = [reconstruct(reduced, runtime, self.setup.sizes, p.symmetry, p.mask_diameter_A,
-                            p.seed, self.setup.source.gain, (k, n)) for k in range(n)]
+        n = self.search.n_classes
+        maps = [reconstruct(reduced, runtime, self.setup.sizes, self.options,
+                            self.setup.source.gain, (k, n)) for k in range(n)]
         return maps, {name: reduced.rows(name) for name in self.row_specs()}

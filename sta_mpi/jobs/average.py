@@ -26,7 +26,7 @@ from sta_mpi.jobs.folder import JobFolder, JobOutcome
 from sta_mpi.jobs.inputs import assign_halves, load_set, set_files
 from sta_mpi.jobs.map_report import map_results, map_sections
 from sta_mpi.jobs.parameters.average import AverageParameters, ReconstructionParameters
-from sta_mpi.jobs.reconstruction import Maps, half_sum_specs, reconstruct, write_maps
+from sta_mpi.jobs.reconstruction import Maps, half_sum_specs, map_options, reconstruct, write_maps
 from sta_mpi.parallel.job import Partial, SumSpec, Unit
 
 
@@ -85,9 +85,8 @@ class AverageJob:
 
     def finish(self, reduced: Any, runtime: Any) -> tuple[Maps | None, Any]:
         """Maps on rank 0, and the number of slices of every particle."""
-        p = self.setup.parameters
-        maps = reconstruct(reduced, runtime, self.setup.sizes, p.symmetry, p.mask_diameter_A,
-                           p.seed, self.setup.source.gain)
+        options = map_options(self.setup.parameters, self.setup.sizes)
+        maps = reconstruct(reduced, runtime, self.setup.sizes, options, self.setup.source.gain)
         return maps, reduced.rows("n_slices")
 
 

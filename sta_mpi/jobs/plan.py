@@ -15,6 +15,7 @@ from sta_mpi.jobs.averaging import Setup, memory_plan
 from sta_mpi.jobs.engine import describe_job
 from sta_mpi.jobs.folder import JobFolder, JobOutcome
 from sta_mpi.jobs.parameters.plan import PlanParameters
+from sta_mpi.jobs.reconstruction import map_options
 from sta_mpi.parallel.accumulators import SHARE_FOR_COPIES, engine_memory, sums_bytes
 from sta_mpi.parallel.job import Unit
 from sta_mpi.parallel.memory import GiB, MemoryPlan, available_GiB, process_bytes
@@ -78,7 +79,7 @@ def _make_job(setup: Setup, parameters: PlanParameters) -> Any:
     noise = np.random.default_rng(parameters.seed).normal(size=(2, 1, box, box, box))
     state = start_state(setup, noise.astype(np.float32))
     search = make_search(0, state, parameters, setup, None)
-    return AlignRound(setup, search, (1.0, 1.0), "plan", 0)
+    return AlignRound(setup, search, (1.0, 1.0), map_options(parameters, setup.sizes), "plan")
 
 
 def _copies_are_large(job: Any, parameters: PlanParameters) -> bool:

@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from sta_mpi.align.reconstruct import (
     divide_plane,
     inverse_tau2_from_fsc,
+    inverse_tau2_of_half,
+    plane_radius,
     plane_shell_sums,
     shell_mean,
     stretch_shells,
@@ -90,6 +92,8 @@ class Maps:
     fsc : FscResult
     mask : (n, n, n)      soft sphere of the masked FSC
     weights : (3, n//2+1) mean weight a shell of half 1, half 2, both
+    references : (2, n, n, n) or None   half maps divided with the prior of their FSC, joined at
+                          low resolution: for the next round of a refinement, not for an FSC
     """
 
     halves: HalfMaps
@@ -97,10 +101,28 @@ class Maps:
     fsc: FscResult
     mask: NDArray[np.float32]
     weights: Floats
+    references: NDArray[np.float32] | None = None
 
 
-def reconstruct(reduced: Any, runtime: Any, sizes: MapSizes, symmetry: str,
-                mask_diameter_A: float | None, seed: int,
+@dataclass(frozen=True)
+class MapOptions:
+    """What a reconstruction does beyond inverting sums.
+
+    Parameters
+    ----------
+    symmetry : str
+    mask : (n, n, n) float32          of the masked FSC
+    seed : int                        of its phase randomisation
+    join_A : float or None            make references, joined at and below this resolution
+    """
+
+    symmetry: str
+    mask: NDArray[np.float32]
+    seed: int
+    join_A: float | None = None
+
+
+def reconstruct(reduced: Any, runtime: Any, sizes: MapSizes, options: MapOptions,
                 gain: Callable[[int], float], of_class: tuple[int, int] = (0, 1)
                 ) -> Maps | None:
     """Turn the sums of both halves into maps; collective, maps on rank 0 alone.
@@ -108,26 +130,42 @@ def reconstruct(reduced: Any, runtime: Any, sizes: MapSizes, symmetry: str,
     `gain(half)` is what the half-set's images were multiplied by; it is undone here.
     `of_class` is (class, number of classes).
     """
-    sums = [HalfSums(reduced, half_name(h, *of_class), sizes, symmetry, runtime, gain(h))
+    sums = [HalfSums(reduced, half_name(h, *of_class), sizes, options.symmetry, runtime, gain(h))
             for h in (1, 2)]
     both = sums[0].add(sums[1])
     fft = DistributedFft(runtime, sizes.grid_px)
     half1, half2 = (_invert(s.divide(None), sizes, fft, runtime) for s in sums)
-    mask = fsc_mask(sizes, mask_diameter_A)
     fsc: FscResult | None = None
     if half1 is not None and half2 is not None:
-        fsc = corrected_fsc(half1, half2, mask, sizes.voxel_A, np.random.default_rng(seed))
+        fsc = corrected_fsc(half1, half2, options.mask, sizes.voxel_A,
+                            np.random.default_rng(options.seed))
     curve = runtime.bcast(None if fsc is None else fsc.corrected)
-    inverse = inverse_tau2_from_fsc(
-        both.mean_den, stretch_shells(curve, sizes.grid_px // 2 + 1))
-    merged = _invert(both.divide(inverse), sizes, fft, runtime)
+    padded = stretch_shells(curve, sizes.grid_px // 2 + 1)
+    merged = _invert(both.divide(inverse_tau2_from_fsc(both.mean_den, padded)),
+                     sizes, fft, runtime)
+    references = None
+    if options.join_A is not None:
+        resolution_A = runtime.bcast(None if fsc is None else fsc.resolution_A())
+        joined = max(options.join_A, np.nan_to_num(resolution_A, nan=np.inf))
+        r_join = sizes.grid_px * sizes.voxel_A / joined
+        references = [_invert(s.joined(both, r_join).divide(
+            inverse_tau2_of_half(s.mean_den, padded)), sizes, fft, runtime) for s in sums]
     if half1 is None or half2 is None or merged is None or fsc is None:
         return None
     weights = np.stack([stretch_shells(s.mean_den, sizes.box_px // 2 + 1)
                         for s in (*sums, both)])
     voxel_A = sizes.voxel_A
     halves = HalfMaps(Volume(half1, voxel_A), Volume(half2, voxel_A))
-    return Maps(halves, Volume(merged, voxel_A), fsc, mask, weights)
+    return Maps(halves, Volume(merged, voxel_A), fsc, options.mask, weights,
+                None if references is None else np.stack([r for r in references if r is not None]))
+
+
+def map_options(parameters: Any, sizes: MapSizes, mask: NDArray[np.float32] | None = None,
+                join_A: float | None = None) -> MapOptions:
+    """Options of a job from its parameters; the FSC mask is a soft sphere unless given."""
+    if mask is None:
+        mask = fsc_mask(sizes, parameters.mask_diameter_A)
+    return MapOptions(parameters.symmetry, mask, parameters.seed, join_A)
 
 
 def fsc_mask(sizes: MapSizes, diameter_A: float | None) -> NDArray[np.float32]:
@@ -167,6 +205,18 @@ class HalfSums:
         both.num, both.den = self.num + other.num, self.den + other.den
         both._set(self.sizes, self.runtime)
         return both
+
+    def joined(self, both: "HalfSums", r_join: float) -> "HalfSums":
+        """This half, with the mean of both halves within a radius [index of the sums]."""
+        out = object.__new__(HalfSums)
+        out.z0, out.z1 = self.z0, self.z1
+        out.num, out.den = self.num.copy(), self.den.copy()
+        for z in range(self.z0, self.z1):
+            i, inside = z - self.z0, plane_radius(self.sizes.grid_px, z) <= r_join
+            out.num[i][inside] = both.num[i][inside] / 2
+            out.den[i][inside] = both.den[i][inside] / 2
+        out._set(self.sizes, self.runtime)
+        return out
 
     def divide(self, inverse_tau2: Floats | None) -> NDArray[np.complex64]:
         """This rank's planes of the map's transform."""
