@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sta_mpi.data import HalfMaps
+from sta_mpi.data import HalfMaps, Volume
 from sta_mpi.formats.emdb_fsc import write_fsc_xml
 from sta_mpi.formats.mrc import read_mrc
 from sta_mpi.formats.relion_fsc import Postprocess, write_postprocess
@@ -26,9 +26,10 @@ from sta_mpi.jobs.half_maps import (
     read_half_maps,
     same_map_warning,
 )
-from sta_mpi.jobs.map_model import compare_with_model, model_section
+from sta_mpi.jobs.map_model import MapModel, compare_with_model, model_section
 from sta_mpi.jobs.map_report import fsc_results
 from sta_mpi.jobs.parameters.fsc import FscParameters
+from sta_mpi.jobs.reference_files import refuse_flat
 from sta_mpi.post.directional import directional_fsc
 from sta_mpi.signal.fsc import FscResult, corrected_fsc
 
@@ -46,12 +47,20 @@ def run(parameters: FscParameters, folder: JobFolder, runtime: Any) -> JobOutcom
     """Compute, write the curves and the report; rank 0 alone works."""
     if not runtime.is_root:
         return JobOutcome()
-    if parameters.half1 is None:
-        return _map_against_model(parameters, folder)
-    halves = read_half_maps(parameters.half1, parameters.half2, parameters.voxel_A)
-    outcome = _half_map_curves(parameters, folder, halves)
-    if parameters.model is not None:
-        _add_model(parameters, folder, halves.merged, parameters.half1, outcome)
+    p = parameters
+    if p.half1 is None:
+        assert p.map is not None
+        volume = read_mrc(p.map, pixel_A=p.voxel_A)
+        refuse_flat(volume.data, p.map, "map")
+        found = _against_model(p, volume, p.map)
+        outcome = JobOutcome({"voxel_A": volume.voxel_A})
+    else:
+        halves = read_half_maps(p.half1, p.half2, p.voxel_A)
+        # before anything is written: a model that does not fit leaves no half-done folder
+        found = _against_model(p, halves.merged, p.half1)
+        outcome = _half_map_curves(p, folder, halves)
+    if found is not None:
+        _add_model(found, folder, outcome)
     return outcome
 
 
@@ -86,18 +95,13 @@ def write_curves(folder: JobFolder, fsc: FscResult, curves: dict[str, NDArray[np
     return {"fsc": "fsc.star", "fsc_xml": "fsc.xml"}
 
 
-def _map_against_model(p: FscParameters, folder: JobFolder) -> JobOutcome:
-    assert p.map is not None
-    volume = read_mrc(p.map, pixel_A=p.voxel_A)
-    outcome = JobOutcome({"voxel_A": volume.voxel_A})
-    _add_model(p, folder, volume, p.map, outcome)
-    return outcome
+def _against_model(p: FscParameters, volume: Volume, frame: Path) -> MapModel | None:
+    if p.model is None:
+        return None
+    return compare_with_model(volume, frame, p.model, p.model_radius_A, p.model_b_factor_A2)
 
 
-def _add_model(p: FscParameters, folder: JobFolder, volume: Any, frame: Path, outcome: JobOutcome
-               ) -> None:
-    assert p.model is not None
-    found = compare_with_model(volume, frame, p.model, p.model_radius_A, p.model_b_factor_A2)
+def _add_model(found: MapModel, folder: JobFolder, outcome: JobOutcome) -> None:
     s_per_A = np.arange(len(found.curve)) / (found.box_px * found.voxel_A)
     write_fsc_xml(folder.file("fsc_model.xml"), s_per_A, found.curve, "sta-mpi map-model FSC")
     outcome.outputs["fsc_model_xml"] = "fsc_model.xml"

@@ -17,16 +17,13 @@ from sta_mpi.jobs.half_maps import half_map_files, read_half_maps, same_map_warn
 from sta_mpi.jobs.map_report import fsc_results
 from sta_mpi.jobs.parameters.postprocess import PostprocessParameters
 from sta_mpi.jobs.postprocess_report import map_section, sharpening_section
-from sta_mpi.jobs.resolution_report import resolution_report
-from sta_mpi.post.guinier import fit_guinier
+from sta_mpi.jobs.resolution_report import other_curves, resolution_report
+from sta_mpi.post.guinier import b_factor_beyond_doubt
 from sta_mpi.post.sharpen import Sharpened, Sharpening, mtf_of_shells, sharpen
 from sta_mpi.signal.fsc import fsc_weight
 
 Map = NDArray[np.float32]
 Floats = NDArray[np.float64]
-
-B_FACTOR_TOLERANCE = 0.2
-"""A B-factor that differs by more than this share between two ranges of fit is warned of."""
 
 
 def input_files(parameters: PostprocessParameters) -> list[Path]:
@@ -45,6 +42,7 @@ def run(parameters: PostprocessParameters, folder: JobFolder, runtime: Any) -> J
     p = parameters
     halves = read_half_maps(p.half1, p.half2, p.voxel_A)
     curves = final_fsc(p, halves)
+    others = other_curves(p, halves, curves.mask)
     done = _sharpen(p, halves.merged.data, curves)
     factors = particle_factors(curves.mask, p.molecular_weight_kDa,
                                curves.box_px * curves.voxel_A)
@@ -56,7 +54,7 @@ def run(parameters: PostprocessParameters, folder: JobFolder, runtime: Any) -> J
                 sharpening_section(done, curves)]
     warnings = same_map_warning(halves) + _warnings(p, curves, done)
     outcome = JobOutcome(results, outputs, sections, warnings)
-    resolution_report(p, halves, curves, outcome)
+    resolution_report(p, halves, curves, others, outcome)
     return outcome
 
 
@@ -135,13 +133,12 @@ def _warnings(p: PostprocessParameters, curves: FinalFsc, done: Sharpened) -> li
 def _b_factor_warning(p: PostprocessParameters, curves: FinalFsc, done: Sharpened) -> list[str]:
     """Whether the B-factor depends on how far beyond the resolution the line is fitted."""
     limit_A = curves.resolution_A
-    if done.fit is None or p.b_fit_high_A is not None or not limit_A < 0.8 * p.b_fit_low_A:
+    if done.fit is None or p.b_fit_high_A is not None or not np.isfinite(limit_A):
         return []
     plot = done.log_amplitudes.get("weighted", done.log_amplitudes["original"])
-    within = fit_guinier(done.s2_per_A2, plot, p.b_fit_low_A, limit_A * 0.9999)
-    change = abs(within.b_factor_A2 - done.b_factor_A2)
-    if change <= B_FACTOR_TOLERANCE * abs(done.b_factor_A2):
+    within = b_factor_beyond_doubt(done.s2_per_A2, plot, done.fit, p.b_fit_low_A, limit_A)
+    if within is None:
         return []
     return [f"the B-factor is {done.b_factor_A2:.1f} Å² fitted to all shells with a weight, but "
-            f"{within.b_factor_A2:.1f} Å² up to the resolution ({limit_A:.3g} Å). Compare both "
+            f"{within:.1f} Å² up to the resolution ({limit_A:.3g} Å). Compare both "
             "maps (--b-fit-high-A)."]

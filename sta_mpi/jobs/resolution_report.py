@@ -4,6 +4,7 @@ Mask sweep from the half maps alone; ResLog curve, predicted from the FSC and me
 maps of subsets are given; spread over other random splits of the particles where they are given.
 """
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -21,18 +22,30 @@ from sta_mpi.report.figures import resolution as figures
 from sta_mpi.signal.fsc import FscResult, corrected_fsc
 
 
+@dataclass(frozen=True)
+class OtherCurves:
+    """Corrected FSC of half maps of other splits and of subsets, in the order they were given."""
+
+    splits: list[FscResult]
+    subsets: list[FscResult]
+
+
+def other_curves(p: PostprocessParameters, halves: HalfMaps, mask: np.ndarray) -> OtherCurves:
+    """Read and compare the other half maps, before anything is written."""
+    return OtherCurves([_other_curve(p, path, halves, mask) for path in p.split_half1],
+                       [_other_curve(p, path, halves, mask) for path in p.subset_half1])
+
+
 def resolution_report(p: PostprocessParameters, halves: HalfMaps, curves: FinalFsc,
-                      outcome: JobOutcome) -> None:
+                      others: OtherCurves, outcome: JobOutcome) -> None:
     """Add sections, results and warnings to the outcome."""
-    fsc, mask = curves.fsc, curves.mask
+    fsc = curves.fsc
     if p.mask_sweep:
-        _sweep(p, halves, fsc, mask, outcome)
-    others = [_other_curve(p, path, halves, mask) for path in p.split_half1]
-    if others:
-        _splits(p, fsc, others, outcome)
-    if p.n_particles is not None or p.subset_half1:
-        subsets = [_other_curve(p, path, halves, mask) for path in p.subset_half1]
-        _reslog(p, fsc, subsets, outcome)
+        _sweep(p, halves, fsc, curves.mask, outcome)
+    if others.splits:
+        _splits(p, fsc, others.splits, outcome)
+    if p.n_particles is not None or others.subsets:
+        _reslog(p, fsc, others.subsets, outcome)
 
 
 def _sweep(p: PostprocessParameters, halves: HalfMaps, fsc: FscResult, mask: np.ndarray,

@@ -99,3 +99,27 @@ def fit_guinier(s2_per_A2: ArrayLike, ln_amplitude: ArrayLike, low_A: float = 10
     spread = float(np.var(y))
     r2 = 1.0 - float(np.var(y - slope * x - intercept)) / spread if spread > 0.0 else 1.0
     return GuinierFit(float(slope), float(intercept), r2, int(shells[0]), int(shells[-1]))
+
+
+def b_factor_beyond_doubt(s2_per_A2: ArrayLike, ln_amplitude: ArrayLike, fit: GuinierFit,
+                          low_A: float, limit_A: float, tolerance: float = 0.2) -> float | None:
+    """The B-factor fitted up to the resolution alone, where it differs from that of `fit`.
+
+    Parameters
+    ----------
+    s2_per_A2, ln_amplitude : (n_shells,)   what was fitted
+    fit : GuinierFit                        over all shells with a weight
+    low_A : float                           where the fit begins
+    limit_A : float                         resolution
+    tolerance : float                       share of B that counts as no difference
+
+    Returns
+    -------
+    float or None   None: no difference, or too few shells up to the resolution
+    """
+    try:
+        within = fit_guinier(s2_per_A2, ln_amplitude, low_A, limit_A * (1.0 - 1e-6))
+    except InputError:
+        return None
+    change = abs(within.b_factor_A2 - fit.b_factor_A2)
+    return within.b_factor_A2 if change > tolerance * abs(fit.b_factor_A2) else None

@@ -8,9 +8,10 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy import ndimage
 
 from sta_mpi.errors import InputError
-from sta_mpi.signal.masks import extend, soft_edge
+from sta_mpi.signal.filters import raised_cosine_lowpass
 
 Mask = NDArray[np.float32]
 Shape = NDArray[np.bool_]
@@ -109,8 +110,17 @@ def central_stretch(shape: Shape, share: float) -> Shape:
 
 
 def grow(mask: Mask, by_px: float, edge_px: float) -> Mask:
-    """A mask whose surface (at 1/2) is moved outward (or inward, negative), with a new edge."""
-    return soft_edge(extend(body(mask), by_px - edge_px / 2.0), edge_px)
+    """A mask whose surface (at 1/2) is moved outward (or inward, negative), with a new edge.
+
+    The surface lies half a voxel from the voxels on either side of it; the edge is a raised cosine
+    centred on the moved surface.
+    """
+    inside = body(mask)
+    if inside.all() or not inside.any():
+        return inside.astype(np.float32)
+    distance = np.where(inside, 0.5 - ndimage.distance_transform_edt(inside),
+                        ndimage.distance_transform_edt(~inside) - 0.5)
+    return raised_cosine_lowpass(distance, by_px, edge_px).astype(np.float32)
 
 
 def touches_border(shape: Shape) -> bool:
