@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sta_mpi.kernels.array_module import to_host
+
 Floats = NDArray[np.float64]
 
 
@@ -88,9 +90,3 @@ def _sorted(rows: NDArray[Any], shifts: NDArray[Any], scores: NDArray[Any]) -> C
     order = order[np.isfinite(flat[order])]
     return Candidates(rows.ravel()[order].astype(np.intp), shifts.ravel()[order].astype(np.intp),
                       flat[order], references[order].astype(np.intp))
-
-
-def to_host(array: Any) -> NDArray[Any]:
-    """An array of numpy or cupy as one of numpy."""
-    fetch = getattr(array, "get", None)
-    return np.asarray(array if fetch is None else fetch())

@@ -109,7 +109,7 @@ def search_batch(merged: Sequence[MergedBand], rotated: RotatedSource,
     if log_prior is not None:
         loglik += xp.asarray(log_prior, np.float32)
     if allowed is not None:
-        loglik[:, xp.asarray(~allowed.T)] = -np.inf
+        loglik = xp.where(xp.asarray(np.ascontiguousarray(allowed.T)), loglik, xp.float32(-np.inf))
     return pick_candidates(loglik, i_shift, rotated.rotations, n_candidates, separation_deg,
                            operators, xp)
 

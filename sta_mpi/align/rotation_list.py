@@ -22,7 +22,11 @@ from numpy.typing import NDArray
 
 from sta_mpi.errors import InputError
 from sta_mpi.geometry.euler import matrix_from_relion_angles
-from sta_mpi.geometry.sampling import healpix_directions, healpix_step_deg
+from sta_mpi.geometry.sampling import (
+    healpix_directions,
+    healpix_rotations,
+    healpix_step_deg,
+)
 from sta_mpi.geometry.symmetry import symmetry_matrices
 
 Floats = NDArray[np.float64]
@@ -82,6 +86,23 @@ def make_search_list(rotations: Floats, symmetry: str = "C1", direction_order: i
     order = np.argsort(block, kind="stable")
     start = np.flatnonzero(np.r_[True, np.diff(block[order]) > 0, True])
     return SearchList(rotations[order], order, start, fold)
+
+
+def plan_search_list(order: int, symmetry: str = "C1", max_tilt_deg: float = 180.0,
+                     max_inplane_deg: float | None = None) -> SearchList:
+    """The list for a search of HEALPix order `order` within windows of a size.
+
+    Without limits it is reduced by the whole group, with limits by turns about Z alone.
+    Blocks hold four directions, and a part of their turns where these are limited: measured
+    best for cones of 10 to 40 degrees.
+    """
+    fold = n_fold_about_z(symmetry)
+    is_turn_limited = max_inplane_deg is not None and max_inplane_deg < 180.0 / fold
+    if max_tilt_deg >= 180.0 and not is_turn_limited:
+        return make_search_list(healpix_rotations(order, symmetry), symmetry, max(order - 1, 0))
+    n_turns = max(1, round(360.0 / fold / healpix_step_deg(order)))
+    return make_search_list(normal_rotations(order, symmetry), symmetry, max(order - 1, 0),
+                            min(8, n_turns) if is_turn_limited else 1)
 
 
 def normal_rotations(order: int, symmetry: str = "C1", psi_step_deg: float | None = None

@@ -246,7 +246,9 @@ for _name in ("shape", "ndim", "dtype", "size"):
 DEVICE = SimpleNamespace(
     asarray=lambda x, dtype=None: DeviceArray(np.asarray(x, dtype)),
     **{name: _on_device(getattr(np, name)) for name in (
-        "empty", "zeros", "full", "arange", "maximum", "take_along_axis", "matmul", "stack")})
+        "empty", "zeros", "full", "arange", "maximum", "take_along_axis", "matmul", "stack",
+        "where")},
+    float32=np.float32)
 
 
 def test_a_search_on_a_device_touches_its_arrays_with_the_devices_functions_alone(

@@ -22,6 +22,7 @@ from sta_mpi.align.rotation_list import (
     make_search_list,
     n_fold_about_z,
     normal_rotations,
+    plan_search_list,
     random_subset,
     unfold,
 )
@@ -189,6 +190,21 @@ def test_in_plane_limits_repeat_with_the_symmetry():
     rotations = Rotation.from_euler("z", turns[:, None], degrees=True).as_matrix()
     allowed = PoseWindow(centre, 10.0, 12.0).allows(rotations, n_fold=6)[:, 0]
     np.testing.assert_array_equal(allowed, [True, True, False, True, True, True])
+
+
+@pytest.mark.parametrize("symmetry", ["C1", "C6", "D2"])
+def test_planned_lists_are_reduced_as_far_as_their_window_allows(symmetry):
+    group, fold = symmetry_matrices(symmetry), n_fold_about_z(symmetry)
+    free = plan_search_list(2, symmetry)
+    assert len(free) == len(healpix_rotations(2, symmetry)) < 1.2 * 4608 / len(group)
+    cone = plan_search_list(2, symmetry, max_tilt_deg=30.0)
+    assert len(cone) == 4608 / fold
+    limited = plan_search_list(2, symmetry, 30.0, 20.0)
+    assert len(limited) == len(cone)
+    window = PoseWindow(random_rotations(8, np.random.default_rng(9)), 30.0, 20.0)
+    assert work_share(limited, window) < work_share(cone, window)
+    # turns of 30 degrees either way are all there are for a ring of six
+    assert len(plan_search_list(2, "C6", max_inplane_deg=30.0)) == len(plan_search_list(2, "C6"))
 
 
 def test_a_subset_of_a_list_keeps_its_blocks(reference):
