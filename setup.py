@@ -37,7 +37,7 @@ setup(
     ],
     extras_require={
         "mpich": ["mpich>=4.2"],
-        "gpu": ["numba-cuda>=0.4", "cupy-cuda12x>=13"],
+        "gpu": ["numba-cuda[cu12]>=0.30", "cupy-cuda12x[ctk]>=14"],
         "model": ["gemmi>=0.6.5"],
         "test": [
             "pytest>=8",

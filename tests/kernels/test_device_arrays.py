@@ -35,7 +35,7 @@ def slices(seed: int, m: int = 2, n: int = N):
 
 
 def check_sums_equal_the_reference():
-    sums, expected = DeviceSums(N, 10.0, 8), 0
+    sums, expected = DeviceSums(N, 10.0, 10), 0
     for seed in (1, 2):
         data, weight, axes = slices(seed)
         sums.insert_slices(data, weight, axes, N // 2)
@@ -46,6 +46,9 @@ def check_sums_equal_the_reference():
     sums.insert_box(data, weight, R, N // 2)
     expected = expected + insert_reference.insert(
         N, data, weight, 1.0, *box_planes(R, N), N // 2)
+    insert_slices(sums, *slices(4), N // 2)  # sums on a GPU may stand for those on the host
+    expected = expected + insert_reference.insert(
+        N, *slices(4)[:2], 1.0, *slice_planes(slices(4)[2]), N // 2)
     error = np.abs(sums.total() - expected).max() / np.abs(expected).max()
     # coordinates and weights are float32; the integers add less than 1e-12
     assert 1e-10 < error < 2e-6, error
@@ -92,6 +95,8 @@ def check_faulty_samples_are_refused():
         sums.total()
     with pytest.raises(ValueError, match="3 slices inserted into sums made for 2"):
         sums.insert_slices(*slices(5, m=3), N // 2)
+    with pytest.raises(ValueError, match=r"pad 0\.5"):
+        sums.insert_slices(*slices(5), N // 2, pad=0.5)
     with pytest.raises(ValueError, match="expected at least 2"):
         DeviceSums(1, 10.0, 2)
     with pytest.raises(ValueError, match="bound above 0"):

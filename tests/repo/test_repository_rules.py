@@ -34,6 +34,7 @@ LIBRARY_HOMES = {
     "rich": ("report",),
     "click": ("cli",),
     "pydantic": ("cli", "jobs"),
+    "cupy": ("kernels",),
 }
 ROOT_FOLDERS = {"sta_mpi", "scripts", "tests", "benchmarks", "slurm", "docs"}
 ROOT_FILES = {"setup.py", "README.md", "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE"}

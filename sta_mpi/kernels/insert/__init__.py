@@ -27,13 +27,14 @@ Real = NDArray[np.float32]
 Floats = NDArray[np.float64]
 
 
-def insert_slices(acc: Real, data: Complex, weight: Real, slice_axes: Floats, r_max_px: float,
-                  pad: float = 1.0, device: str = "cpu") -> None:
+def insert_slices(acc: Real | DeviceSums, data: Complex, weight: Real, slice_axes: Floats,
+                  r_max_px: float, pad: float = 1.0, device: str = "cpu") -> None:
     """Add central slices to Fourier sums, in place.
 
     Parameters
     ----------
-    acc : (n_acc, n_acc, n_acc//2+1, 4) float32   real, imaginary, weight, multiplicity; modified
+    acc : (n_acc, n_acc, n_acc//2+1, 4) float32   real, imaginary, weight, multiplicity; modified;
+        or DeviceSums                             the same on a GPU, where they stay
     data : (m, n, n//2+1) complex64               half transforms, already weighted
     weight : (m, n, n//2+1) float32
     slice_axes : (m, 2, 3) float64                u, v: image axes x, y in the axes of the sums
@@ -41,12 +42,15 @@ def insert_slices(acc: Real, data: Complex, weight: Real, slice_axes: Floats, r_
     pad : float                                   index units of the sums per index unit of data
     device : "cpu" or "gpu"                       `DeviceSums` keeps the sums on the GPU
     """
+    if isinstance(acc, DeviceSums):
+        acc.insert_slices(data, weight, slice_axes, r_max_px, pad)
+        return
     n = _checked_edge(acc)
     _insert(acc, planes_of_slices(n, data, weight, slice_axes, r_max_px, pad), device)
 
 
-def insert_box(acc: Real, data_rft: Complex, weight: Real, R: Floats, r_max_px: float,
-               pad: float = 1.0, device: str = "cpu") -> None:
+def insert_box(acc: Real | DeviceSums, data_rft: Complex, weight: Real, R: Floats,
+               r_max_px: float, pad: float = 1.0, device: str = "cpu") -> None:
     """Add a box of Fourier samples, turned, to Fourier sums, in place: k goes to R @ k.
 
     Parameters
@@ -56,6 +60,9 @@ def insert_box(acc: Real, data_rft: Complex, weight: Real, R: Floats, r_max_px: 
     weight : (n, n, n//2+1) float32
     R : (3, 3) float64                    box axes to the axes of the sums, on xyz columns
     """
+    if isinstance(acc, DeviceSums):
+        acc.insert_box(data_rft, weight, R, r_max_px, pad)
+        return
     n = _checked_edge(acc)
     _insert(acc, planes_of_box(n, data_rft, weight, R, r_max_px, pad), device)
 

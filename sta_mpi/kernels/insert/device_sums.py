@@ -33,22 +33,23 @@ class DeviceSums:
     largest_sample : float  bound of the real part, imaginary part and weight of any sample
     n_slices : int          most slices that are inserted between two calls of `clear`; a box
                             counts as 4
-    pad : float             index units of the sums per index unit of the data
+    least_pad : float       least index units of the sums per index unit of the data
 
     Notes
     -----
     The same samples give the same bits, in whatever order and in however many calls they come.
     """
 
-    def __init__(self, n: int, largest_sample: float, n_slices: int, pad: float = 1.0) -> None:
+    def __init__(self, n: int, largest_sample: float, n_slices: int, least_pad: float = 1.0
+                 ) -> None:
         from numba import cuda
 
         if n < 2 or n_slices < 1 or not (math.isfinite(largest_sample) and largest_sample > 0):
             raise ValueError(f"sums of edge {n} for {n_slices} slices of samples up to "
                              f"{largest_sample}: expected at least 2, 1, and a bound above 0")
-        self.n, self.pad, self.largest = n, float(pad), float(largest_sample)
+        self.n, self.least_pad, self.largest = n, float(least_pad), float(largest_sample)
         self._n_slices, self._n_inserted = n_slices, 0
-        reach = SAMPLES_A_VOXEL * max(1.0, 1.0 / pad) ** 2 * n_slices
+        reach = SAMPLES_A_VOXEL * max(1.0, 1.0 / least_pad) ** 3 * n_slices
         self.shift = 62 - math.frexp(reach * self.largest)[1]
         self.count_shift = 62 - math.frexp(reach)[1]
         self._sums = cuda.device_array(self.shape, np.int64)
@@ -74,15 +75,15 @@ class DeviceSums:
             launch(cuda.clear_kernel, array.size, array)
         self._n_inserted = 0
 
-    def insert_slices(self, data: Complex, weight: Real, slice_axes: Floats,
-                      r_max_px: float) -> None:
+    def insert_slices(self, data: Complex, weight: Real, slice_axes: Floats, r_max_px: float,
+                      pad: float = 1.0) -> None:
         """Add central slices; arguments as for `kernels.insert.insert_slices`."""
-        self.insert(planes_of_slices(self.n, data, weight, slice_axes, r_max_px, self.pad),
-                    len(data))
+        self.insert(planes_of_slices(self.n, data, weight, slice_axes, r_max_px, pad), len(data))
 
-    def insert_box(self, data_rft: Complex, weight: Real, R: Floats, r_max_px: float) -> None:
+    def insert_box(self, data_rft: Complex, weight: Real, R: Floats, r_max_px: float,
+                   pad: float = 1.0) -> None:
         """Add a turned box; arguments as for `kernels.insert.insert_box`."""
-        self.insert(planes_of_box(self.n, data_rft, weight, R, r_max_px, self.pad), SLICES_A_BOX)
+        self.insert(planes_of_box(self.n, data_rft, weight, R, r_max_px, pad), SLICES_A_BOX)
 
     def total(self) -> Floats:
         """The sums so far, (n, n, n//2+1, 4) float64; DataError where a sample was refused."""
@@ -91,13 +92,18 @@ class DeviceSums:
             raise DataError(
                 f"{refused} Fourier samples are not finite or larger than {self.largest:.4g}; "
                 "the data of this unit are out of scale")
-        total = self._sums.copy_to_host().astype(np.float64)
-        total[..., :3] *= math.ldexp(1.0, -self.shift)
-        total[..., 3] *= math.ldexp(1.0, -self.count_shift)
-        return total
+        units = self._sums.copy_to_host()
+        unit = np.ldexp(1.0, [-self.shift] * 3 + [-self.count_shift])
+        total = units.view(np.float64)
+        for plane, own in zip(units, total, strict=True):  # in place: sums may take a GiB
+            own[...] = plane * unit
+        return np.asarray(total)
 
     def insert(self, planes: InsertPlanes, n_slices: int) -> None:
-        """Add planes, prepared for sums of this edge and pad, that count as `n_slices` slices."""
+        """Add planes, prepared for sums of this edge, that count as `n_slices` slices."""
+        if planes.pad < self.least_pad:
+            raise ValueError(f"data with pad {planes.pad:g}: these sums were made for a pad of at "
+                             f"least {self.least_pad:g}")
         from sta_mpi.kernels.insert import cuda
 
         self._n_inserted += n_slices
