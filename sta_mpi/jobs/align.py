@@ -82,14 +82,15 @@ def run(parameters: AlignParameters, folder: JobFolder, runtime: Any) -> JobOutc
     setup = replace(prepare_setup(parameters), folder=folder.path)
     mask = read_mask(parameters.reference_mask, setup.sizes)
     checkpoints = open_checkpoints(folder, parameters)
-    state = unpack(checkpoints.load_state(runtime))
-    if state is None:
-        state = _start(parameters, setup, folder, runtime, checkpoints)
-        checkpoints.save_state(runtime, *pack(state))
     maps: list[Maps | None] = []
     options = map_options(parameters, setup.sizes)
     search = make_search(0, _empty_start(parameters, setup), parameters, setup, None)
     with open_store(setup, search, runtime) as store:
+        setup = replace(setup, source=store)
+        state = unpack(checkpoints.load_state(runtime))
+        if state is None:
+            state = _start(parameters, setup, folder, runtime, checkpoints)
+            checkpoints.save_state(runtime, *pack(state))
         loop = RoundLoop(setup, store, folder, runtime, checkpoints)
         for i_round in range(state.round_done, parameters.iterations):
             search = make_search(i_round, state, parameters, setup, mask)

@@ -1,7 +1,6 @@
 """Rounds of search and average on all ranks, for `align`, `refine` and `classify`."""
 
 import logging
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -57,11 +56,11 @@ def _references(maps: Maps) -> NDArray[np.float32]:
 
 
 class RoundLoop:
-    """The rounds of one run."""
+    """The rounds of one run; the source of `setup` is `store`."""
 
     def __init__(self, setup: Setup, store: ParticleStore, folder: JobFolder, runtime: Any,
                  checkpoints: Any) -> None:
-        self.setup, self._store = replace(setup, source=store), store
+        self.setup, self._store = setup, store
         self.folder, self.runtime, self.checkpoints = folder, runtime, checkpoints
         self.stages: list[Any] = []
         self._holders: dict[int, int] = {}
@@ -72,10 +71,15 @@ class RoundLoop:
         tag = f"{self.folder.fingerprint}round{search.i_round}"
         grey = self._grey(search, state, tag)
         parameters = search.parameters
+        job = AlignRound(setup, search, grey, options, tag)
+        # later rounds find their memory taken by this one
+        memory = None if self.stages else round_memory(setup, search).plus(
+            self._store.plan.memory())
+        self._store.keep_only([
+            int(row) for unit in job.units() for row in unit.payload[1]
+            if self._holders.get(unit.id, runtime.rank) == runtime.rank])
         result = run_stage(
-            AlignRound(setup, search, grey, options, tag), self.folder, runtime, parameters,
-            self.checkpoints, round_memory(setup, search).plus(self._store.plan.memory()),
-            self._holders)
+            job, self.folder, runtime, parameters, self.checkpoints, memory, self._holders)
         self._holders = {**self._holders, **result.unit_rank}
         self.stages.append(result)
         maps, columns = result.outputs

@@ -36,7 +36,7 @@ Floats = NDArray[np.float64]
 BATCH = 16
 """Particles whose shifts share a matrix product."""
 
-RINGS = 4
+RINGS = 12
 """Rings of equal area that the disc of samples is cut into, for the dose limits of tilts."""
 
 DOSE_SHARE = 1e-3
