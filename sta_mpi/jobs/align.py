@@ -58,7 +58,8 @@ def input_files(parameters: AlignParameters) -> list[Path]:
 def prepare_setup(parameters: AlignParameters) -> Setup:
     """Read and check the input, choose sizes."""
     inputs = load_set(parameters)
-    half = assign_halves(inputs.particles, parameters.halves, parameters.seed)
+    half = assign_halves(inputs.particles, parameters.halves, parameters.seed,
+                         parameters.cluster_distance_A)
     setup = make_setup(inputs, parameters, half)
     _check(parameters, setup)
     return setup

@@ -6,7 +6,7 @@ contrast inverted, which tells a reference of the wrong sign.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,7 @@ from sta_mpi.jobs.align_polish import PolishSearcher
 from sta_mpi.jobs.align_search import (
     Search,
     make_references,
+    moved_px,
     reference_shapes,
     search_centre,
 )
@@ -40,6 +41,12 @@ WARN_SHARE = 0.02
 LEAST_SAMPLE, MOST_SAMPLE = 4, 50
 """Particles of a check that was not given a number: a twentieth, between these."""
 
+NAMES = ("found", "oracle", "apart_deg", "negative", "unseen_gain")
+"""Numbers a particle."""
+
+UNSEEN = 5
+"""Every so manyth tilt is kept from a search of the sample, to test its poses on them."""
+
 UNIT = 4
 """Particles in a unit: the oracle is slow."""
 
@@ -48,6 +55,7 @@ UNIT = 4
 class _Context:
     references: list[list[Reference]]
     negative: PolishSearcher | None
+    partial: PolishSearcher | None
 
 
 class OracleCheck:
@@ -104,7 +112,36 @@ class OracleCheck:
         negative = None
         if self.search.is_first:
             negative = PolishSearcher(self.setup, self.search, plans, self._observe_negative)
-        return _Context(make_references(self.search, plans), negative)
+        partial = None
+        if not self.search.is_global and self.setup.source.kind != "boxes":
+            still = replace(self.search, parameters=self.search.parameters.model_copy(
+                update={"early_stop": False}))
+            partial = PolishSearcher(self.setup, still, plans, self._observe_partial)
+        return _Context(make_references(self.search, plans), negative, partial)
+
+    def _observe_partial(self, row: int, anchor_A: Floats) -> Any:
+        observation = self.setup.source.observe(row, anchor_A)
+        return None if observation is None else _Tilts(observation, False)
+
+    def _unseen_gain(self, context: _Context, rows: NDArray[np.intp], half: int) -> Floats:
+        """Log-likelihood that a search of most tilts gains on the others; NaN without any."""
+        gains = np.full(len(rows), np.nan)
+        if context.partial is None:
+            return gains
+        for i, found in enumerate(context.partial.align(rows, half)):
+            if found.observation is None or not found.modes:
+                continue
+            row, mode = int(rows[i]), found.modes[0]
+            samples = _Tilts(found.observation.observation, True).samples(
+                self.setup.sizes.box_px)
+            references = context.references[half - 1]
+            samples = self._weighted(samples, references[0])
+            start = Pose(self.search.R_p2t[row], moved_px(self.setup, self.search, row))
+            after = Pose(mode.R_p2t, mode.shift_xyz_px)
+            reference, band = references[mode.i_reference], self.search.band
+            gains[i] = (score_pose(samples, reference, band, after)
+                        - score_pose(samples, reference, band, start))
+        return gains
 
     def _observe_negative(self, row: int, anchor_A: Floats) -> Any:
         observation = self.setup.source.observe(row, anchor_A)
@@ -118,6 +155,7 @@ class OracleCheck:
             found, oracle, apart_deg = self._search(int(row), context.references[half - 1])
             values["found"][i], values["oracle"][i] = found, oracle
             values["apart_deg"][i] = apart_deg
+        values["unseen_gain"] = self._unseen_gain(context, rows, half)
         if context.negative is not None:
             values["negative"] = np.array([
                 f.columns["loglik"] for f in context.negative.align(rows, half)])
@@ -185,6 +223,19 @@ class _Negative:
         return TiltSamples(-s.data_rft, s.weight_rft, s.rotation, s.tilts)
 
 
+@dataclass(frozen=True)
+class _Tilts:
+    """An observation without every fifth tilt, or of these alone."""
+
+    observation: Any
+    is_unseen: bool
+
+    def samples(self, size_px: int) -> TiltSamples:
+        s = self.observation.samples(size_px)
+        kept = (np.arange(len(s.tilts)) % UNSEEN == UNSEEN // 2) == self.is_unseen
+        return TiltSamples(s.data_rft[kept], s.weight_rft[kept], s.rotation[kept], s.tilts[kept])
+
+
 def summarise(rows: dict[str, Floats]) -> dict[str, float]:
     """Numbers of a check: particles, share that the oracle betters, loss of log-likelihood."""
     seen = np.isfinite(rows["oracle"])
@@ -197,6 +248,10 @@ def summarise(rows: dict[str, Floats]) -> dict[str, float]:
         "oracle_gain": float(np.mean(np.maximum(
             rows["oracle"][seen] - rows["found"][seen], 0.0))) if n else 0.0,
         "oracle_far_share": float((better & (rows["apart_deg"][seen] > 5.0)).mean()) if n else 0.0}
+    gain = rows["unseen_gain"][np.isfinite(rows["unseen_gain"])]
+    if len(gain) > 1:
+        numbers["unseen_gain"] = float(gain.mean())
+        numbers["unseen_gain_error"] = float(gain.std(ddof=1) / np.sqrt(len(gain)))
     if np.isfinite(inverted).any():
         numbers["inverted_wins_share"] = float(np.mean(inverted > rows["found"][seen]))
     return numbers

@@ -14,6 +14,7 @@ from sta_mpi.jobs.averaging import (
     make_setup,
     make_units,
     memory_plan,
+    most_slices,
     n_slices,
 )
 from sta_mpi.jobs.engine import (
@@ -27,6 +28,8 @@ from sta_mpi.jobs.inputs import assign_halves, load_set, set_files
 from sta_mpi.jobs.map_report import map_results, map_sections
 from sta_mpi.jobs.parameters.average import AverageParameters, ReconstructionParameters
 from sta_mpi.jobs.reconstruction import Maps, half_sum_specs, map_options, reconstruct, write_maps
+from sta_mpi.kernels.insert import DeviceSums
+from sta_mpi.parallel.devices import check_device_memory, select_device
 from sta_mpi.parallel.job import Partial, SumSpec, Unit
 
 
@@ -46,9 +49,9 @@ class AverageJob:
 
     name = "average"
 
-    def __init__(self, setup: Setup, fingerprint: str) -> None:
+    def __init__(self, setup: Setup, fingerprint: str, device: str = "cpu") -> None:
         self.setup = setup
-        self._fingerprint = fingerprint
+        self._fingerprint, self._device = fingerprint, device
 
     def units(self) -> list[Unit]:
         """Chunks of one series and half."""
@@ -68,9 +71,13 @@ class AverageJob:
 
     def prepare(self, runtime: Any) -> _Context:
         """Plans, shared tilt images and the unit's sums."""
+        choice = select_device(runtime, self._device)
+        check_device_memory(runtime, choice, {"sums of a unit": float(
+            DeviceSums.bytes_needed(self.setup.sizes.grid_px))})
         plans = make_plans(self.setup, runtime)
         self.setup.source.prepare(runtime, plans)
-        return _Context(self.setup, UnitSums(self.setup.sizes))
+        slices = most_slices(self.setup, [unit.payload[1] for unit in self.units()])
+        return _Context(self.setup, UnitSums(self.setup.sizes, self._device, slices))
 
     def work(self, context: _Context, unit: Unit) -> Partial:
         """Insert the particles of a unit."""
@@ -93,7 +100,8 @@ class AverageJob:
 def prepare_setup(parameters: ReconstructionParameters) -> Setup:
     """Read and check the input, choose sizes."""
     inputs = load_set(parameters)
-    half = assign_halves(inputs.particles, parameters.halves, parameters.seed)
+    half = assign_halves(inputs.particles, parameters.halves, parameters.seed,
+                         parameters.cluster_distance_A)
     return make_setup(inputs, parameters, half)
 
 
@@ -107,7 +115,7 @@ def run(parameters: AverageParameters, folder: JobFolder, runtime: Any) -> JobOu
     """Average and write maps, FSC and report."""
     setup = replace(prepare_setup(parameters), folder=folder.path)
     inputs = setup.inputs
-    job = AverageJob(setup, folder.fingerprint)
+    job = AverageJob(setup, folder.fingerprint, parameters.device)
     memory = memory_plan(setup)
     result = run_stage(job, folder, runtime, parameters, memory=memory)
     maps, counts = result.outputs

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from sta_mpi.align.half_sets import cluster_labels, halves_of_clusters
 from sta_mpi.data import Particles, TiltSeries
 from sta_mpi.errors import InputError, UsageError
 from sta_mpi.formats.relion_motion import read_motion
@@ -160,8 +161,9 @@ def _check_ranges(path: Path, ts: TiltSeries) -> None:
                 "table.")
 
 
-def assign_halves(particles: Particles, mode: str, seed: int) -> NDArray[np.int8]:
-    """Half-set of every particle: the file's, or balanced random halves.
+def assign_halves(particles: Particles, mode: str, seed: int, cluster_distance_A: float
+                  ) -> NDArray[np.int8]:
+    """Half-set of every particle: the file's, balanced random halves, or whole clusters.
 
     A file that assigns only some of its particles, or all to one half-set, is refused.
     """
@@ -180,6 +182,9 @@ def assign_halves(particles: Particles, mode: str, seed: int) -> NDArray[np.int8
                              "(rlnRandomSubset), expected both 1 and 2. Give both half-sets, or "
                              "pass --halves random.")
         return half
+    if mode == "clusters":
+        labels = cluster_labels(particles.position_A, particles.i_tomo, cluster_distance_A)
+        return halves_of_clusters(labels, seed)
     rng = np.random.default_rng(np.random.SeedSequence([seed, 0x48A1F]))
     assigned = (np.arange(len(particles)) % 2 + 1).astype(np.int8)
     rng.shuffle(assigned)

@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import Field
 
 from sta_mpi.jobs.parameters.base import InputSetParameters, ParallelParameters
+from sta_mpi.jobs.parameters.device import DeviceParameters
 
 
 class ReconstructionParameters(InputSetParameters, ParallelParameters):
@@ -32,12 +33,15 @@ class ReconstructionParameters(InputSetParameters, ParallelParameters):
     mask_diameter_A: float | None = Field(
         None, gt=0, description="Diameter of the soft sphere for the masked FSC [Å]; "
         "default: 0.8 of the box.")
-    halves: Literal["keep", "random"] = Field(
-        "keep", description="Half-sets: those of the file (random where it has none), or new "
-        "random ones.")
+    halves: Literal["keep", "random", "clusters"] = Field(
+        "keep", description="Half-sets: those of the file (random where it has none), new random "
+        "ones, or whole clusters of neighbours, so that overlapping particles never meet across "
+        "the halves.")
+    cluster_distance_A: float = Field(
+        100.0, gt=0, description="Particles this near to each other are one cluster [Å].")
     unit_particles: int = Field(
         24, ge=1, description="Particles in a unit of work.")
 
 
-class AverageParameters(ReconstructionParameters):
+class AverageParameters(ReconstructionParameters, DeviceParameters):
     """Average particles at their given poses into two half maps."""

@@ -1,0 +1,72 @@
+"""When a refinement has converged, and when a round made things worse.
+
+Both are decided from numbers a round: the resolution as a Fourier shell, the typical change of
+poses with their uncertainty, and the score on tilts that the search did not see.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+Numbers = Mapping[str, float]
+
+PATIENCE = 2
+"""Rounds without a better resolution after which a refinement may end."""
+
+STILL = 1.0
+"""Median turn [its standard deviations] below which poses count as at rest."""
+
+SMALLEST_FALL = 0.8
+"""Poses that change at least this share of their smallest change so far move no less."""
+
+SIGNIFICANT = 2.0
+"""Standard errors by which the score on unseen tilts must fall to count."""
+
+
+def shell(numbers: Numbers, span_A: float) -> float:
+    """Fourier shell of the resolution that was reached in a round."""
+    resolution_A = numbers["resolution_A"]
+    return span_A / resolution_A if 0 < resolution_A < float("inf") else 0.0
+
+
+def has_converged(history: Sequence[Numbers], span_A: float) -> bool:
+    """Whether more rounds would change nothing: no resolution gained, poses at rest.
+
+    Parameters
+    ----------
+    history : accepted rounds, the last one local
+    """
+    if len(history) <= PATIENCE or history[-1]["is_global"] > 0:
+        return False
+    shells = [shell(h, span_A) for h in history]
+    if max(shells[-PATIENCE:]) > max(shells[:-PATIENCE]) + 0.5:
+        return False
+    last, turns = history[-1], [h["median_turn_deg"] for h in history[:-1]]
+    at_rest = last["median_turn_deg"] < STILL * last["median_sigma_angle_deg"]
+    return at_rest or last["median_turn_deg"] >= SMALLEST_FALL * min(turns)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether a round is accepted, and why not."""
+
+    is_accepted: bool
+    reason: str = ""
+
+
+def judge(history: Sequence[Numbers], trial: Numbers, span_A: float) -> Verdict:
+    """Compare a round with the accepted ones before it.
+
+    A round is worse when its resolution falls by more than one Fourier shell below the best, or
+    when its poses explain the tilts that the search did not see worse than the poses before.
+    """
+    if history:
+        best = max(shell(h, span_A) for h in history)
+        if shell(trial, span_A) < best - 1.0:
+            return Verdict(False, f"the resolution fell from {span_A / best:.2f} to "
+                                  f"{trial['resolution_A']:.2f} Å")
+    gain, error = trial.get("unseen_gain", 0.0), trial.get("unseen_gain_error", 0.0)
+    if gain < -SIGNIFICANT * error and error > 0:
+        return Verdict(False, "the new poses explain the tilts that the search did not see worse: "
+                              f"log-likelihood {gain:+.2f} a particle (standard error "
+                              f"{error:.2f})")
+    return Verdict(True)
