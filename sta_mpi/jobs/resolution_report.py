@@ -67,9 +67,11 @@ def _sweep(p: PostprocessParameters, halves: HalfMaps, fsc: FscResult, mask: np.
         outcome.results["resolution_mask_lowest_A"] = max(near)
         outcome.results["resolution_mask_highest_A"] = min(near)
     if depends_on_mask(points):
+        near_shells = [q.shell for q in points if abs(q.grown_px) <= 4]
+        shells = max(near_shells) - min(near_shells)
         outcome.warnings.append(
             f"the resolution depends on the mask: {min(near):.3g} to {max(near):.3g} Å within 4 px "
-            "of the given one, more than a Fourier shell. State the mask with the number, and "
+            f"of the given one, {shells:.0f} Fourier shells. State the mask with the number, and "
             "compare maps under one mask only.")
 
 
