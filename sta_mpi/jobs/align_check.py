@@ -99,7 +99,7 @@ class OracleCheck:
     def row_specs(self) -> dict[str, tuple[tuple[int, ...], str]]:
         """Scores at the found pose and at the oracle's, and how far these are apart."""
         n = len(self.setup.half)
-        return dict.fromkeys(("found", "oracle", "apart_deg", "negative"), ((n,), "float64"))
+        return dict.fromkeys(NAMES, ((n,), "float64"))
 
     def fingerprint(self) -> str:
         """Digest of inputs, parameters and round."""

@@ -183,7 +183,8 @@ def assign_halves(particles: Particles, mode: str, seed: int, cluster_distance_A
                              "pass --halves random.")
         return half
     if mode == "clusters":
-        labels = cluster_labels(particles.position_A, particles.i_tomo, cluster_distance_A)
+        labels = cluster_labels(
+            particles.position_A, particles.i_tomo.astype(np.intp), cluster_distance_A)
         return halves_of_clusters(labels, seed)
     rng = np.random.default_rng(np.random.SeedSequence([seed, 0x48A1F]))
     assigned = (np.arange(len(particles)) % 2 + 1).astype(np.int8)
