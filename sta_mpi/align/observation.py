@@ -15,11 +15,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from sta_mpi.kernels.insert import insert_box, insert_slices
+from sta_mpi.kernels.insert import DeviceSums, insert_box, insert_slices
 from sta_mpi.signal.fft import shift_phases, shift_phases_3d
 
 Transform = NDArray[np.complex64]
 Weights = NDArray[np.float32]
+Sums = NDArray[np.float32] | DeviceSums
+"""Fourier sums (n, n, n//2+1, 4), on the host or on a GPU."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,7 @@ class TiltSamples:
         """Number of tilts."""
         return len(self.data_rft)
 
-    def insert(self, sums: NDArray[np.float32], R_p2t: NDArray[np.float64], r_max: float) -> None:
+    def insert(self, sums: Sums, R_p2t: NDArray[np.float64], r_max: float) -> None:
         """Add the slices to Fourier sums (n, n, n//2+1, 4) of the particle's own axes."""
         axes = np.ascontiguousarray((self.rotation @ R_p2t)[:, :2])
         insert_slices(sums, self.data_rft, self.weight_rft, axes, r_max)
@@ -87,7 +89,7 @@ class BoxSamples:
         """A box counts as one."""
         return 1
 
-    def insert(self, sums: NDArray[np.float32], R_p2t: NDArray[np.float64], r_max: float) -> None:
+    def insert(self, sums: Sums, R_p2t: NDArray[np.float64], r_max: float) -> None:
         """Add the box to Fourier sums (n, n, n//2+1, 4) of the particle's own axes."""
         insert_box(sums, self.data_rft, self.weight_rft, R_p2t.T @ self.R_box2t, r_max)
 

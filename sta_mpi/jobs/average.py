@@ -27,7 +27,14 @@ from sta_mpi.jobs.folder import JobFolder, JobOutcome
 from sta_mpi.jobs.inputs import assign_halves, load_set, set_files
 from sta_mpi.jobs.map_report import map_results, map_sections
 from sta_mpi.jobs.parameters.average import AverageParameters, ReconstructionParameters
-from sta_mpi.jobs.reconstruction import Maps, half_sum_specs, map_options, reconstruct, write_maps
+from sta_mpi.jobs.reconstruction import (
+    MapOptions,
+    Maps,
+    half_sum_specs,
+    map_options,
+    reconstruct,
+    write_maps,
+)
 from sta_mpi.kernels.insert import DeviceSums
 from sta_mpi.parallel.devices import check_device_memory, select_device
 from sta_mpi.parallel.job import Partial, SumSpec, Unit
@@ -49,8 +56,10 @@ class AverageJob:
 
     name = "average"
 
-    def __init__(self, setup: Setup, fingerprint: str, device: str = "cpu") -> None:
+    def __init__(self, setup: Setup, fingerprint: str, device: str = "cpu",
+                 options: MapOptions | None = None) -> None:
         self.setup = setup
+        self._options = options or map_options(setup.parameters, setup.sizes)
         self._fingerprint, self._device = fingerprint, device
 
     def units(self) -> list[Unit]:
@@ -92,8 +101,8 @@ class AverageJob:
 
     def finish(self, reduced: Any, runtime: Any) -> tuple[Maps | None, Any]:
         """Maps on rank 0, and the number of slices of every particle."""
-        options = map_options(self.setup.parameters, self.setup.sizes)
-        maps = reconstruct(reduced, runtime, self.setup.sizes, options, self.setup.source.gain)
+        maps = reconstruct(reduced, runtime, self.setup.sizes, self._options,
+                           self.setup.source.gain)
         return maps, reduced.rows("n_slices")
 
 

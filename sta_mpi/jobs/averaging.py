@@ -3,7 +3,7 @@
 import math
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +17,14 @@ from sta_mpi.errors import InputError, InputWarning, UsageError
 from sta_mpi.geometry.symmetry import symmetry_matrices
 from sta_mpi.jobs.inputs import InputSet
 from sta_mpi.jobs.parameters.average import ReconstructionParameters
-from sta_mpi.jobs.reconstruction import MapSizes, padded_grid_px
+from sta_mpi.jobs.reconstruction import SAMPLE_BOUND, MapSizes, padded_grid_px
 from sta_mpi.jobs.source_boxes import BoxSource
 from sta_mpi.jobs.source_stacks import StackSource
 from sta_mpi.jobs.source_tilts import TiltSeriesSource
 from sta_mpi.jobs.sources import ObservationOptions, Source
 from sta_mpi.jobs.wisdom import shared_plans
+from sta_mpi.kernels.insert import DeviceSums
+from sta_mpi.kernels.insert.device_sums import SLICES_A_BOX
 from sta_mpi.parallel.job import Unit, chunk_rows
 from sta_mpi.parallel.memory import MemoryPlan, available_GiB
 from sta_mpi.signal.fft import FftPlans
@@ -41,6 +43,10 @@ class Setup:
     source: Source
     half: NDArray[np.int8]
     folder: Path | None = None
+
+    def with_particles(self, particles: Particles) -> "Setup":
+        """The same with other poses of the same particles."""
+        return replace(self, inputs=replace(self.inputs, particles=particles))
 
 
 def make_setup(inputs: InputSet, parameters: ReconstructionParameters,
@@ -214,6 +220,13 @@ def n_slices(setup: Setup) -> int:
     return int(tilts[setup.inputs.particles.i_tomo].sum())
 
 
+def most_slices(setup: Setup, rows: Sequence[NDArray[np.intp]]) -> int:
+    """Most slices that the particles of one list of rows put into sums; a box counts as 4."""
+    tilts = np.array([ts.n_tilts for ts in setup.inputs.series])
+    each = np.maximum(tilts[setup.inputs.particles.i_tomo], SLICES_A_BOX)
+    return max((int(each[own].sum()) for own in rows), default=1)
+
+
 def check_any_seen(n_slices: NDArray[np.int32], setup: Setup) -> None:
     """InputError where no particle contributed anything."""
     if not (n_slices > 0).any():
@@ -224,16 +237,23 @@ def check_any_seen(n_slices: NDArray[np.int32], setup: Setup) -> None:
 
 
 class UnitSums:
-    """Float sums of one unit, made once a rank and cleared for every unit."""
+    """Sums of one unit, made once a rank and cleared for every unit.
 
-    def __init__(self, sizes: MapSizes) -> None:
-        self._sums = np.zeros(sizes.sum_shape, np.float32)
+    Floats on the host; integers on a GPU, for at most `most_slices` slices a unit.
+    """
+
+    def __init__(self, sizes: MapSizes, device: str = "cpu", most_slices: int = 1) -> None:
+        self._sums = (DeviceSums(sizes.grid_px, SAMPLE_BOUND, most_slices)
+                      if device == "gpu" else np.zeros(sizes.sum_shape, np.float32))
         self._r_max = float(sizes.grid_px // 2 - 1)
         self._grid_px = sizes.grid_px
 
     def clear(self) -> None:
         """Begin a unit."""
-        self._sums.fill(0)
+        if isinstance(self._sums, DeviceSums):
+            self._sums.clear()
+        else:
+            self._sums.fill(0)
 
     def insert(self, observation: Any, R_p2t: Floats) -> int:
         """Add one particle; returns its number of slices, 0 for one that is not seen."""
@@ -247,6 +267,6 @@ class UnitSums:
         """Add the samples of one particle on the grid of the sums."""
         samples.insert(self._sums, R_p2t, self._r_max)
 
-    def total(self) -> NDArray[np.float32]:
-        """The sums of the unit."""
-        return self._sums
+    def total(self) -> NDArray[np.floating]:
+        """The sums of the unit; DataError for samples out of scale (on the host: when merged)."""
+        return self._sums.total() if isinstance(self._sums, DeviceSums) else self._sums

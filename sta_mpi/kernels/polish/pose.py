@@ -44,10 +44,12 @@ class Bands(Protocol):
     """What a search asks of a layout: samples come band by band."""
 
     @property
-    def band_start(self) -> NDArray[np.int64]: ...
+    def band_start(self) -> NDArray[np.int64]:
+        """Sample at which each band begins, and the end of the last one."""
 
     @property
-    def n_samples(self) -> int: ...
+    def n_samples(self) -> int:
+        """Samples of a list."""
 
 
 class PoseFunction(Protocol):
@@ -58,13 +60,16 @@ class PoseFunction(Protocol):
     """
 
     @property
-    def n(self) -> int: ...
+    def n(self) -> int:
+        """Box edge [px]."""
 
     @property
-    def n_tilts(self) -> int: ...
+    def n_tilts(self) -> int:
+        """Number of lists of samples."""
 
     @property
-    def layout(self) -> Bands: ...
+    def layout(self) -> Bands:
+        """Bands of the samples."""
 
     def sums(self, R_p2t: Floats, shift_xyz_px: Floats, count: NDArray[np.int64]) -> PoseSums: ...
 
