@@ -156,19 +156,19 @@ def _start(parameters: AlignParameters, setup: Setup, folder: JobFolder, runtime
     return start_state(setup, references)
 
 
-def search_kind(parameters: AlignParameters, R_p2t: Floats) -> str:
+def search_kind(asked: str, global_order: int | None, R_p2t: Floats) -> str:
     """`auto` resolved: global where asked for, or where no orientations are known, else local."""
-    if parameters.search != "auto":
-        return parameters.search
+    if asked != "auto":
+        return asked
     is_unknown = len(R_p2t) > 1 and float(np.ptp(R_p2t, axis=0).max()) < 1e-6
-    return "global" if is_unknown or parameters.global_order is not None else "local"
+    return "global" if is_unknown or global_order is not None else "local"
 
 
 def make_search(i_round: int, state: LoopPoses, parameters: AlignParameters, setup: Setup,
                 mask: NDArray[np.float32] | None) -> Search:
     """Lists of rotations and shifts of a round; ranges and steps shrink round by round."""
     factor = parameters.refine_factor**i_round
-    kind = search_kind(parameters, setup.inputs.particles.R_p2t)
+    kind = search_kind(parameters.search, parameters.global_order, setup.inputs.particles.R_p2t)
     order = parameters.global_order
     if order is None and kind == "global":
         order = GLOBAL_ORDER

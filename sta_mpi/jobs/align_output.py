@@ -35,7 +35,7 @@ def write_outputs(parameters: AlignParameters, folder: JobFolder, setup: Setup,
         prefix = "" if len(maps) == 1 else f"class{k + 1:03d}_"
         outputs |= {prefix + name: file
                     for name, file in write_maps(folder.path, m, prefix).items()}
-    particles = result_particles(parameters, setup, state, len(maps))
+    particles = result_particles(setup, state, len(maps))
     outputs |= {"particles": "particles.star", "poses": "poses.h5", "scores": "scores.h5",
                 "optimisation_set": "optimisation_set.star"}
     write_particles(folder.file("particles.star"), particles, setup.inputs.tomograms)
@@ -56,7 +56,7 @@ def write_outputs(parameters: AlignParameters, folder: JobFolder, setup: Setup,
     return JobOutcome(results, outputs, sections, _warnings(state), stages)
 
 
-def result_particles(parameters: AlignParameters, setup: Setup, state: LoopPoses,
+def result_particles(setup: Setup, state: LoopPoses,
                      n_classes: int) -> Particles:
     """The particles with their new poses, half-sets and scores."""
     columns = state.columns

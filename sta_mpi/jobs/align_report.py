@@ -9,7 +9,7 @@ from sta_mpi.data import Particles
 from sta_mpi.geometry.rotations import angular_distance_deg
 from sta_mpi.jobs.averaging import Setup
 from sta_mpi.jobs.map_report import map_sections
-from sta_mpi.jobs.parameters.align import AlignParameters
+from sta_mpi.jobs.parameters.align import SearchParameters
 from sta_mpi.jobs.reconstruction import Maps
 from sta_mpi.report.content import Figure, Section, Table
 from sta_mpi.report.figures import pose_change, score_histogram
@@ -17,7 +17,7 @@ from sta_mpi.report.figures import pose_change, score_histogram
 
 def align_sections(maps: Maps, particles: Particles, setup: Setup,
                    columns: dict[str, NDArray[Any]], history: list[dict[str, float]],
-                   parameters: AlignParameters) -> list[Section]:
+                   parameters: SearchParameters) -> list[Section]:
     """Maps as in average, then rounds, scores and pose changes."""
     before = setup.inputs.particles
     used = columns["n_slices"] > 0
