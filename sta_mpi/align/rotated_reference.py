@@ -29,15 +29,19 @@ class RotatedSource(Protocol):
     """Rows of references in orientations, from memory or made when asked for."""
 
     @property
-    def rotations(self) -> Floats: ...
+    def rotations(self) -> Floats:
+        """(R, 3, 3) R_p2t of the rows."""
 
     @property
-    def n_references(self) -> int: ...
+    def n_references(self) -> int:
+        """Number of references."""
 
     @property
-    def xp(self) -> ModuleType: ...
+    def xp(self) -> ModuleType:
+        """Numpy or cupy."""
 
-    def tile(self, start: int, stop: int) -> Rows: ...
+    def tile(self, start: int, stop: int) -> Rows:
+        """Rows of the rotations start to stop."""
 
 
 @dataclass(frozen=True)

@@ -154,6 +154,18 @@ def unfold(rotations: Floats, symmetry: str) -> Floats:
     return np.ascontiguousarray(mates.reshape(-1, 3, 3))
 
 
+def nearest_mates(rotations: Floats, centre: Floats, operators: Floats) -> Floats:
+    """Of each rotation R (c, 3, 3), the mate R S nearest to a centre (3, 3).
+
+    A candidate stands for all its mates; priors and limits of a polish, and the pose that is
+    written, mean the one near the particle's own pose.
+    """
+    mates = np.asarray(rotations)[:, None] @ operators[None]
+    # the trace of centre^T R S grows as the angle falls
+    traces = np.einsum("ij,cgij->cg", centre, mates)
+    return np.asarray(mates[np.arange(len(mates)), traces.argmax(axis=1)])
+
+
 def n_fold_about_z(symmetry: str) -> int:
     """How many operators of a group are turns about Z."""
     return int(np.sum(symmetry_matrices(symmetry)[:, 2, 2] > 1.0 - 1e-6))

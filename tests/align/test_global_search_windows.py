@@ -21,6 +21,7 @@ from sta_mpi.align.rotation_list import (
     SearchList,
     make_search_list,
     n_fold_about_z,
+    nearest_mates,
     normal_rotations,
     plan_search_list,
     random_subset,
@@ -205,6 +206,17 @@ def test_planned_lists_are_reduced_as_far_as_their_window_allows(symmetry):
     assert work_share(limited, window) < work_share(cone, window)
     # turns of 30 degrees either way are all there are for a ring of six
     assert len(plan_search_list(2, "C6", max_inplane_deg=30.0)) == len(plan_search_list(2, "C6"))
+
+
+def test_the_mate_near_the_centre_stands_for_its_candidate():
+    rng = np.random.default_rng(11)
+    group = symmetry_matrices("D3")
+    rotations, centre = random_rotations(30, rng), random_rotations(1, rng)[0]
+    found = nearest_mates(rotations, centre, group)
+    for R, mate in zip(rotations, found, strict=True):
+        angles = angular_distance_deg(centre, R @ group)
+        assert angular_distance_deg(centre, mate) == pytest.approx(angles.min(), abs=1e-6)
+        assert np.abs(R @ group - mate).max(axis=(1, 2)).min() < 1e-12
 
 
 def test_a_subset_of_a_list_keeps_its_blocks(reference):
