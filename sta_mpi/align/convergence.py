@@ -18,8 +18,11 @@ STILL = 1.0
 SMALLEST_FALL = 0.8
 """Poses that change at least this share of their smallest change so far move no less."""
 
-SIGNIFICANT = 2.0
+SIGNIFICANT = 3.0
 """Standard errors by which the score on unseen tilts must fall to count."""
+
+LEAST_UNSEEN = 10
+"""Particles that a score on unseen tilts needs to count."""
 
 
 def shell(numbers: Numbers, span_A: float) -> float:
@@ -65,7 +68,8 @@ def judge(history: Sequence[Numbers], trial: Numbers, span_A: float) -> Verdict:
             return Verdict(False, f"the resolution fell from {span_A / best:.2f} to "
                                   f"{trial['resolution_A']:.2f} Å")
     gain, error = trial.get("unseen_gain", 0.0), trial.get("unseen_gain_error", 0.0)
-    if gain < -SIGNIFICANT * error and error > 0:
+    counts = trial.get("unseen_particles", 0.0) >= LEAST_UNSEEN
+    if counts and 0 < SIGNIFICANT * error < -gain:
         return Verdict(False, "the new poses explain the tilts that the search did not see worse: "
                               f"log-likelihood {gain:+.2f} a particle (standard error "
                               f"{error:.2f})")

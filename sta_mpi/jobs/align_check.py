@@ -38,7 +38,7 @@ MARGIN = 0.1
 WARN_SHARE = 0.02
 """Share of particles with a better pose at the oracle from which a warning is due."""
 
-LEAST_SAMPLE, MOST_SAMPLE = 4, 50
+LEAST_SAMPLE, MOST_SAMPLE = 12, 50
 """Particles of a check that was not given a number: a twentieth, between these."""
 
 NAMES = ("found", "oracle", "apart_deg", "negative", "unseen_gain")
@@ -134,7 +134,8 @@ class OracleCheck:
             row, mode = int(rows[i]), found.modes[0]
             samples = _Tilts(found.observation.observation, True).samples(
                 self.setup.sizes.box_px)
-            references = context.references[half - 1]
+            # the own half's average holds these very tilts, at the pose before: it favours that
+            references = context.references[2 - half]
             samples = self._weighted(samples, references[0])
             start = Pose(self.search.R_p2t[row], moved_px(self.setup, self.search, row))
             after = Pose(mode.R_p2t, mode.shift_xyz_px)
@@ -250,6 +251,7 @@ def summarise(rows: dict[str, Floats]) -> dict[str, float]:
         "oracle_far_share": float((better & (rows["apart_deg"][seen] > 5.0)).mean()) if n else 0.0}
     gain = rows["unseen_gain"][np.isfinite(rows["unseen_gain"])]
     if len(gain) > 1:
+        numbers["unseen_particles"] = float(len(gain))
         numbers["unseen_gain"] = float(gain.mean())
         numbers["unseen_gain_error"] = float(gain.std(ddof=1) / np.sqrt(len(gain)))
     if np.isfinite(inverted).any():

@@ -55,7 +55,7 @@ class SearchParameters(ReconstructionParameters, ParticleStoreParameters):
         "optimum (within 0.5 standard deviations) where they are.")
     oracle_particles: int | None = Field(
         None, ge=0, le=100_000, description="Particles that the exhaustive oracle searches again "
-        "after each round, as a check; 0: none. Default: 5 %, at least 4 and at most 50.")
+        "after each round, as a check; 0: none. Default: 5 %, at least 12 and at most 50.")
 
     @field_validator("reference", mode="before")
     @classmethod
