@@ -13,12 +13,18 @@ space; undoing that in D alone (gridding correction) puts scores right and poses
 not take its place.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
+from numpy.typing import NDArray
 
 from sta_mpi.align.observation import BoxSamples, TiltSamples
 from sta_mpi.kernels.gather import GatherVolume
 from sta_mpi.kernels.insert import insert_slices
+from sta_mpi.kernels.polish import PoseFunction, PoseProblem, PoseSums
 from sta_mpi.kernels.voxels import PackedVoxels, VoxelLayout, VoxelProblem, pack_voxels
+
+Floats = NDArray[np.float64]
 
 _DIAGONAL = 1.75
 """Samples up to the diagonal of a voxel beyond the band are spread to voxels inside."""
@@ -30,11 +36,12 @@ SAMPLE_NS = 10.0
 MERGE_NS, SPREAD_NS, VOXEL_NS = 1.4e5, 20.0, 58.0
 """Merging: once, a tilt sample, a cube of 1 in r^3, `bench_voxels.py`."""
 
+EVALUATIONS, EXTRA = 0.7, 2.4
+"""Evaluations of the first band that merging makes cheaper, a start (most are dropped after
+one), and those that later bands need more for it; fitted to searches of `bench_voxels.py`."""
+
 SEEN = 2 / 3
 """Share of voxels outside the missing wedge of tilts to 60 degrees."""
-
-EVALUATIONS = 4.0
-"""Evaluations of a band from one start."""
 
 
 def box_problem(samples: BoxSamples, volume: GatherVolume, layout: VoxelLayout,
@@ -72,14 +79,61 @@ def prefer_voxels(n_tilts: int, r_px: float, n_starts: int = 1) -> bool:
     Parameters
     ----------
     n_tilts : int
-    r_px : float      outer radius of the band [index units]
+    r_px : float      outer radius of the first band, a quarter of the last [index units]
     n_starts : int    poses of the particle that are polished in this band
 
     Notes
     -----
     A rule of cost alone, from measured times. Poses from merged images are off by about half
-    a degree: use it for bands that only lead to the next one, never for the last.
+    a degree, so the last band belongs to the images (`EarlyMerged`).
     """
     samples, voxels = n_tilts * np.pi / 2 * r_px**2, SEEN * 2 * np.pi / 3 * r_px**3
     saved_ns = EVALUATIONS * n_starts * SAMPLE_NS * (samples - voxels)
-    return bool(saved_ns > MERGE_NS + SPREAD_NS * samples + VOXEL_NS * r_px**3)
+    spent_ns = MERGE_NS + (SPREAD_NS + EXTRA * SAMPLE_NS) * samples + VOXEL_NS * r_px**3
+    return bool(saved_ns > spent_ns)
+
+
+class EarlyMerged:
+    """Tilt images whose first bands are read from merged voxels: a `PoseFunction` for searches.
+
+    Parameters
+    ----------
+    images : PoseProblem
+    merged : VoxelProblem      of the same particle and reference
+    stages : sequence of int   band of the images' layout where each merged band ends; the last
+                               band is never merged. Default: the first bands in turn
+    """
+
+    def __init__(self, images: PoseProblem, merged: VoxelProblem,
+                 stages: Sequence[int] | None = None) -> None:
+        self._images, self._merged = images, merged
+        self.n, self.n_tilts, self.layout = images.n, images.n_tilts, images.layout
+        n_bands, n_all = len(merged.layout.r_bands), len(self.layout.band_start) - 1
+        own = list(range(1, n_bands + 1)) if stages is None else list(stages)
+        if len(own) != n_bands or not all(0 < band < n_all for band in own):
+            raise ValueError(f"{n_bands} merged bands for bands {own} of {n_all}: expected as "
+                             "many, without the last one, which belongs to the images")
+        self._ends = self.layout.band_start[own]
+
+    def sums(self, R_p2t: Floats, shift_xyz_px: Floats, count: NDArray[np.int64]) -> PoseSums:
+        """Sums of a pose over the first `count` (m,) samples of each tilt, or over a band."""
+        problem, used = self._read(count)
+        return problem.sums(R_p2t, shift_xyz_px, used)
+
+    def score(self, R_p2t: Floats, shift_xyz_px: Floats,
+              count: NDArray[np.int64]) -> tuple[float, float]:
+        """(cross, power) of a pose alone."""
+        problem, used = self._read(count)
+        return problem.score(R_p2t, shift_xyz_px, used)
+
+    def radius(self, count: NDArray[np.int64]) -> float:
+        """Largest |k| of the first `count` (m,) samples, at least 1 [index units]."""
+        return self._images.radius(count)
+
+    def _read(self, count: NDArray[np.int64]) -> tuple[PoseFunction, NDArray[np.int64]]:
+        """What is evaluated, and how much of it; limits of single tilts end at a band's voxels."""
+        most = count.max(initial=0)
+        band = int(np.searchsorted(self._ends, most))
+        if most == 0 or band == len(self._ends):
+            return self._images, count
+        return self._merged, self._merged.layout.band_start[band + 1 : band + 2]

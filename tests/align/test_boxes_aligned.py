@@ -14,7 +14,7 @@ from sta_mpi.align.observation import BoxSamples, TiltSamples
 from sta_mpi.align.observe import observe_box
 from sta_mpi.align.polish import PolishSettings, Pose, polish_pose
 from sta_mpi.align.reference import prepare_reference
-from sta_mpi.align.voxels import box_problem, merge_tilts, prefer_voxels
+from sta_mpi.align.voxels import EarlyMerged, box_problem, merge_tilts, prefer_voxels
 from sta_mpi.geometry.rotations import angular_distance_deg
 from sta_mpi.geometry.sampling import local_rotations, shift_grid
 from sta_mpi.kernels.polish import PoseProblem, make_layout, pack_samples
@@ -228,30 +228,63 @@ def test_merged_tilt_images_score_like_the_images_and_lead_near_their_optimum(re
     assert 0 < np.median(move) < 0.08
 
 
-def test_merging_pays_for_several_starts_in_a_low_band_alone():
-    assert not prefer_voxels(41, 12.0)
-    assert prefer_voxels(41, 12.0, n_starts=4)
+def test_merging_pays_for_many_starts_in_a_low_band_alone():
+    assert not prefer_voxels(41, 6.0)
+    assert prefer_voxels(41, 6.0, n_starts=32)
+    assert prefer_voxels(41, 20.0, n_starts=32)
     assert not prefer_voxels(41, 60.0, n_starts=64)
-    assert not prefer_voxels(5, 12.0, n_starts=64)
+    assert not prefer_voxels(3, 12.0, n_starts=64)
 
 
-def test_a_merged_early_band_leads_to_the_pose_of_the_images(reference):
-    rng, bands = np.random.default_rng(8), [R_MAX / 4, R_MAX / 2, R_MAX]
-    flat, voxels = make_layout(N, bands), make_voxel_layout(N, bands[:2])
-    for _ in range(10):
+def two_problems(reference, samples, n_merged=1, rings=()):
+    """The images of a particle, and the same with its first bands merged."""
+    bands = [R_MAX / 4, R_MAX / 2, R_MAX]
+    radii = sorted({*bands, *rings})
+    flat, voxels = make_layout(N, radii), make_voxel_layout(N, bands[:n_merged])
+    images = PoseProblem(reference.volume, pack_samples(
+        samples.data_rft, samples.weight_rft, flat), flat, samples.rotation, N)
+    merged = VoxelProblem(reference.volume, merge_tilts(samples, voxels), np.eye(3), N)
+    stages = [radii.index(b) + 1 for b in bands]
+    return images, merged, EarlyMerged(images, merged, stages[:n_merged]), tuple(stages)
+
+
+@pytest.mark.parametrize(("n_merged", "rings"), [(1, ()), (2, ()), (1, (2.0, 9.0))])
+def test_merged_early_bands_lead_to_the_pose_of_the_images(reference, n_merged, rings):
+    rng = np.random.default_rng(8)
+    for _ in range(5):
         R, shift = random_pose(rng)
-        samples = tilt_particle(R, shift, 1.0, rng)
-        images = PoseProblem(reference.volume, pack_samples(
-            samples.data_rft, samples.weight_rft, flat), flat, samples.rotation, N)
-        merged = VoxelProblem(reference.volume, merge_tilts(samples, voxels), np.eye(3), N)
-        away = rng.normal(size=3)
-        step = np.concatenate([np.radians(10) * away / np.linalg.norm(away), [1.0, 0, 0]])
-        start = Pose(*moved(R, shift, step))
-        early = polish_pose(merged, start, PolishSettings(grey_scale=1.0, tolerance=0.3))
-        found = polish_pose(images, Pose(early.R_p2t, early.shift_xyz_px),
-                            PolishSettings(grey_scale=1.0, bands=(3,)))
-        plain = polish_pose(images, start, GREY)
-        assert found.n_evaluations <= 6
+        images, _, staged, stages = two_problems(
+            reference, tilt_particle(R, shift, 1.0, rng), n_merged, rings)
+        axis = rng.normal(size=3)
+        step = np.concatenate([np.radians(10) * axis / np.linalg.norm(axis), [1.0, 0, 0]])
+        settings = PolishSettings(grey_scale=1.0, bands=stages)
+        plain, found = (polish_pose(p, Pose(*moved(R, shift, step)), settings)
+                        for p in (images, staged))
         away = error_of(found, plain.R_p2t, plain.shift_xyz_px)
         # both stop within a tenth of a standard deviation of the same optimum
         assert np.sqrt(away @ plain.information @ away) < 0.3
+        np.testing.assert_allclose(found.information, plain.information, rtol=0.05, atol=10.0)
+
+
+def test_only_the_first_bands_are_read_from_merged_voxels(reference):
+    rng = np.random.default_rng(9)
+    R, shift = random_pose(rng)
+    images, merged, staged, _ = two_problems(reference, tilt_particle(R, shift, 1.0, rng))
+    ends = images.layout.band_start
+    early, late = (np.full(41, ends[i]) for i in (1, 2))
+    assert staged.score(R, shift, early) == merged.score(
+        R, shift, merged.layout.band_start[1:2])
+    assert staged.score(R, shift, late) == images.score(R, shift, late)
+    assert staged.sums(R, shift, late).cross == images.sums(R, shift, late).cross
+    assert staged.radius(early) == images.radius(early)
+    late[5:] = 0
+    assert staged.score(R, shift, late) == images.score(R, shift, late)
+    assert staged.score(R, shift, 0 * late) == (0, 0)
+
+
+def test_merging_the_last_band_is_refused(reference):
+    rng = np.random.default_rng(10)
+    images, merged, _, _ = two_problems(reference, tilt_particle(np.eye(3), np.zeros(3), 1.0, rng))
+    for stages in ([3], [0], [1, 2]):
+        with pytest.raises(ValueError, match="last one"):
+            EarlyMerged(images, merged, stages)
