@@ -21,6 +21,11 @@ SMALLEST_FALL = 0.8
 SIGNIFICANT = 3.0
 """Standard errors by which the score on unseen tilts must fall to count."""
 
+FITTED_BEFORE = 1.5
+"""Log-likelihood by which poses on unseen tilts fall when nothing changes: the poses before were
+fitted to these tilts too (a share f = 1/5 of the data, 6 parameters: 3 f), the poses after were
+fitted without (3 f / (1 - f))."""
+
 LEAST_UNSEEN = 10
 """Particles that a score on unseen tilts needs to count."""
 
@@ -69,7 +74,7 @@ def judge(history: Sequence[Numbers], trial: Numbers, span_A: float) -> Verdict:
                                   f"{trial['resolution_A']:.2f} Å")
     gain, error = trial.get("unseen_gain", 0.0), trial.get("unseen_gain_error", 0.0)
     counts = trial.get("unseen_particles", 0.0) >= LEAST_UNSEEN
-    if counts and 0 < SIGNIFICANT * error < -gain:
+    if counts and 0 < SIGNIFICANT * error < -(gain + FITTED_BEFORE):
         return Verdict(False, "the new poses explain the tilts that the search did not see worse: "
                               f"log-likelihood {gain:+.2f} a particle (standard error "
                               f"{error:.2f})")
