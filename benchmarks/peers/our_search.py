@@ -1,0 +1,106 @@
+"""This program's search of 3D boxes, without files of results: what the peers are timed against.
+
+Reading the boxes, their transform and the whole search are in the time; the reference, the
+rotated references and the compiled kernels are made before.
+"""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sta_mpi.align.global_search import (
+    make_voxel_band,
+    merge_band,
+    rotate_reference,
+    search_batch,
+    shift_phases_of_band,
+)
+from sta_mpi.align.observation import BoxSamples
+from sta_mpi.align.observe import observe_box
+from sta_mpi.align.polish import PolishSettings, Pose, polish_pose
+from sta_mpi.align.reference import prepare_reference
+from sta_mpi.align.voxels import box_problem
+from sta_mpi.formats.mrc import read_mrc
+from sta_mpi.geometry.sampling import healpix_rotations, shift_grid
+from sta_mpi.kernels.voxels import make_voxel_layout
+from sta_mpi.signal.fft import FftPlans
+
+Floats = NDArray[np.float64]
+
+GLOBAL_BAND = 7.0
+STARTS = 6
+BATCH = 16
+
+
+@dataclass(frozen=True)
+class Found:
+    """Poses (n, 3, 3), offsets (n, 3) [Å] and CPU seconds a particle."""
+
+    R_p2t: Floats
+    offset_A: Floats
+    cpu_s: float
+
+
+class BoxSearch:
+    """Searches the boxes FOLDER/boxes/<i>_{data,weights}.mrc with FOLDER/reference.mrc."""
+
+    def __init__(self, folder: Path, r_max: float, noise_power: float) -> None:
+        self._folder, self._noise_power = folder, noise_power
+        reference = read_mrc(folder / "reference.mrc")
+        self._box, self._pixel_A = reference.box_px, reference.voxel_A
+        self._plans = FftPlans().prepare([(self._box,) * 3])
+        self._reference = prepare_reference(reference.data, None, r_max, self._plans)
+        self._layout = make_voxel_layout(
+            self._box, sorted({max(r_max / 4, 2.0), max(r_max / 2, 3.0), r_max}))
+        self._band = make_voxel_band(self._box, min(GLOBAL_BAND, r_max))
+        self._rotated = rotate_reference(self._reference, self._band, healpix_rotations(2))
+        self._shifts_px = shift_grid(2.0, 1.0)
+
+    def global_search(self, rows: NDArray[np.intp]) -> Found:
+        """All orientations 15 degrees apart in a low band, the best ones polished."""
+        phases = shift_phases_of_band(self._band, self._shifts_px)
+        settings = PolishSettings(max_shift_px=3.0)
+        begin = time.process_time()
+        poses = []
+        for first in range(0, len(rows), BATCH):
+            samples = [self._samples(int(row)) for row in rows[first : first + BATCH]]
+            merged = [merge_band(s, self._band) for s in samples]
+            found = search_batch(merged, self._rotated, phases, STARTS, 18.0)
+            for s, candidates in zip(samples, found, strict=True):
+                starts = [Pose(self._rotated.rotations[r], self._shifts_px[t]) for r, t in
+                          zip(candidates.i_rotation, candidates.i_shift, strict=True)]
+                poses.append(self._best(s, starts, settings, Pose(np.eye(3), np.zeros(3))))
+        return self._found(poses, begin)
+
+    def local_search(self, rows: NDArray[np.intp], start_R_p2t: Floats, sigma_deg: float) -> Found:
+        """Polish from a start with a prior on the turn away from it."""
+        settings = PolishSettings(prior_angle_deg=sigma_deg, max_angle_deg=5 * sigma_deg,
+                                  max_shift_px=3.0)
+        begin = time.process_time()
+        poses = []
+        for row in rows:
+            start = Pose(start_R_p2t[row], np.zeros(3))
+            poses.append(self._best(self._samples(int(row)), [start], settings, start))
+        return self._found(poses, begin)
+
+    def _samples(self, row: int) -> BoxSamples:
+        boxes = self._folder / "boxes"
+        data = read_mrc(boxes / f"{row + 1}_data.mrc").data
+        weight = read_mrc(boxes / f"{row + 1}_weights.mrc").data
+        return observe_box(data, weight, np.eye(3), np.zeros(3), self._pixel_A,
+                           self._noise_power, self._plans, str(row + 1))
+
+    def _best(self, samples: BoxSamples, starts: list[Pose], settings: PolishSettings,
+              around: Pose) -> Pose:
+        problem = box_problem(samples, self._reference.volume, self._layout)
+        results = [polish_pose(problem, start, settings, around=around) for start in starts]
+        best = max(results, key=lambda r: r.score + r.log_prior)
+        return Pose(best.R_p2t, best.shift_xyz_px)
+
+    def _found(self, poses: list[Pose], begin: float) -> Found:
+        cpu_s = (time.process_time() - begin) / len(poses)
+        return Found(np.stack([p.R_p2t for p in poses]),
+                     self._pixel_A * np.stack([p.shift_xyz_px for p in poses]), cpu_s)
