@@ -12,6 +12,7 @@ from sta_mpi.align.global_search import (
     search_batch,
     shift_phases_of_band,
 )
+from sta_mpi.align.marching import marching_radii
 from sta_mpi.align.observation import TiltSamples
 from sta_mpi.align.polish import PolishResult, PolishSettings, Pose, polish_pose
 from sta_mpi.align.reference import Reference
@@ -35,17 +36,18 @@ class Searches:
     starts : int                 candidates that are polished
     order : int                  HEALPix order of the global search's rotations
     shift_px, shift_step_px      shifts of the global search
+    radii : list of float        bands of the polish; `marching_radii` by default
     """
 
     def __init__(self, reference: Reference, r_max: float, r_min: float = 0.0,
                  grey_scale: float | None = None, global_r: float = 7.0, starts: int = 6,
                  order: int = 2, symmetry: str = "C1", shift_px: float = 4.0,
                  shift_step_px: float = 2.0, separation: float = 1.2,
-                 settings: PolishSettings | None = None) -> None:
+                 settings: PolishSettings | None = None,
+                 radii: list[float] | None = None) -> None:
         n = reference.box_px
         self.reference, self.r_max = reference, r_max
-        self.layout = make_layout(
-            n, sorted({max(r_max / 4, 2.0), max(r_max / 2, 3.0), r_max}), r_min)
+        self.layout = make_layout(n, radii or marching_radii(r_max), r_min)
         self.settings = settings or PolishSettings(grey_scale=grey_scale)
         self._band = make_voxel_band(n, min(global_r, r_max), r_min)
         self._shifts = shift_grid(shift_px, shift_step_px)
