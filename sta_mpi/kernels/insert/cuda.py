@@ -90,7 +90,6 @@ def insert_kernel(sums, n_sums, data, weights, scale, axes, kz, r2, largest, per
 
 @cuda_kernel
 def clear_kernel(array):
-    """Set a flat array to zero."""
-    i = cuda.grid(1)
-    if i < array.size:
+    """Set a flat array to zero; each thread takes several elements."""
+    for i in range(cuda.grid(1), array.size, cuda.gridsize(1)):
         array[i] = 0

@@ -23,6 +23,8 @@ SAMPLES_A_VOXEL = 32.0
 SLICES_A_BOX = 4
 """A box counts as so many slices: at most 73 points of its lattice reach one voxel."""
 
+CLEARED_A_THREAD = 64
+
 
 class DeviceSums:
     """Sums of slices and boxes on the GPU in use.
@@ -72,7 +74,7 @@ class DeviceSums:
         from sta_mpi.kernels.insert import cuda
 
         for array in (self._sums.reshape(-1), self._refused):
-            launch(cuda.clear_kernel, array.size, array)
+            launch(cuda.clear_kernel, -(-array.size // CLEARED_A_THREAD), array)
         self._n_inserted = 0
 
     def insert_slices(self, data: Complex, weight: Real, slice_axes: Floats, r_max_px: float,
