@@ -32,7 +32,7 @@ from sta_mpi.jobs.average import AverageJob
 from sta_mpi.jobs.averaging import Setup, make_setup
 from sta_mpi.jobs.engine import describe_job, open_checkpoints, run_stage
 from sta_mpi.jobs.folder import JobFolder, JobOutcome
-from sta_mpi.jobs.inputs import assign_halves, load_set, set_files
+from sta_mpi.jobs.inputs import assign_halves, load_set, require_both_halves, set_files
 from sta_mpi.jobs.parameters.refine import RefineParameters
 from sta_mpi.jobs.reconstruction import MapOptions, Maps, map_options
 from sta_mpi.jobs.reference_files import read_mask, read_references, reference_files
@@ -61,6 +61,7 @@ def prepare_setup(parameters: RefineParameters) -> Setup:
     inputs = load_set(parameters)
     half = assign_halves(inputs.particles, parameters.halves, parameters.seed,
                          parameters.cluster_distance_A)
+    require_both_halves(half)
     setup = make_setup(inputs, parameters, half)
     nyquist_A, span_A = 2 * setup.sizes.voxel_A, setup.sizes.voxel_A * setup.sizes.box_px
     if not nyquist_A <= parameters.lowpass_A <= span_A / LEAST_SHELLS:
@@ -97,6 +98,7 @@ def run(parameters: RefineParameters, folder: JobFolder, runtime: Any) -> JobOut
             checkpoints.save_state(runtime, *pack(state))
         loop = RoundLoop(own, store, folder, runtime, checkpoints)
         state = _rounds(parameters, own, mask, options, loop, state)
+    state = _given_if_better(parameters, setup, state)
     maps = _final_pass(setup, state, options, folder, runtime, checkpoints)
     if maps is None:
         return JobOutcome()
@@ -124,6 +126,20 @@ def _rounds(parameters: RefineParameters, setup: Setup, mask: NDArray[np.float32
         state = trial
         loop.checkpoints.save_state(loop.runtime, *pack(state))
     return state
+
+
+def _given_if_better(parameters: RefineParameters, setup: Setup, state: LoopPoses) -> LoopPoses:
+    """The given poses again where their average was better than what the rounds reached."""
+    start = [h for h in state.history if h["round"] == 0]
+    rounds = _accepted(state)
+    span_A = setup.sizes.box_px * setup.sizes.voxel_A
+    if not (start and rounds and parameters.accept_if_better):
+        return state
+    if shell(rounds[-1], span_A) >= shell(start[0], span_A) - 1.0:
+        return state
+    given = setup.inputs.particles
+    state.history[-1]["given_kept"] = 1.0
+    return replace(state, R_p2t=given.R_p2t.copy(), offset_A=given.offset_A.copy())
 
 
 def _accepted(state: LoopPoses) -> list[dict[str, float]]:

@@ -84,6 +84,7 @@ def _summary(state: LoopPoses, span_A: float) -> dict[str, Any]:
         "converged": bool(rounds and rounds[-1].get("finished", 0.0) > 0)}
     if start:
         summary["resolution_of_given_poses_A"] = start[0]["resolution_A"]
+        summary["given_poses_kept"] = bool(rounds and rounds[-1].get("given_kept", 0.0) > 0)
     last = [h for h in rounds if h.get("accepted", 1.0) > 0]
     if last:
         summary |= {name: last[-1][name] for name in (
@@ -103,12 +104,15 @@ def _warnings(setup: Setup, state: LoopPoses, maps: Maps, span_A: float) -> list
                             f"{entry['resolution_A']:.2f} Å, unseen tilts "
                             f"{entry.get('unseen_gain', float('nan')):+.2f}): {end}.")
     start = [h for h in state.history if h["round"] == 0]
-    reached = {"resolution_A": maps.fsc.resolution_A()}
-    if start and shell(reached, span_A) < shell(start[0], span_A) - 1:
+    rounds = [h for h in state.history if h["round"] > 0 and h.get("accepted", 1.0) > 0]
+    if start and rounds and shell(rounds[-1], span_A) < shell(start[0], span_A) - 1:
+        end = ("the given poses were kept (scores.h5 tells of the search)"
+               if state.history[-1].get("given_kept", 0.0) > 0
+               else "the new poses were kept (--no-accept-if-better)")
         warnings.append(
-            f"the refined map reaches {reached['resolution_A']:.2f} Å, the given poses "
-            f"{start[0]['resolution_A']:.2f} Å. Keep the given poses, or try a wider range, "
-            "another reference or mask.")
+            f"the rounds reached {rounds[-1]['resolution_A']:.2f} Å, the given poses "
+            f"{start[0]['resolution_A']:.2f} Å: {end}. Try a narrower range, a prior, another "
+            "reference or mask.")
     particles = setup.inputs.particles
     crowded = shared_share(particles.position_A, particles.i_tomo.astype(np.intp), setup.half,
                            0.5 * span_A)
