@@ -34,7 +34,7 @@ from sta_mpi.jobs.engine import describe_job, open_checkpoints, run_stage
 from sta_mpi.jobs.folder import JobFolder, JobOutcome
 from sta_mpi.jobs.inputs import assign_halves, load_set, require_both_halves, set_files
 from sta_mpi.jobs.parameters.refine import RefineParameters
-from sta_mpi.jobs.reconstruction import MapOptions, Maps, map_options
+from sta_mpi.jobs.reconstruction import MapOptions, Maps, map_options, write_maps
 from sta_mpi.jobs.reference_files import read_mask, read_references, reference_files
 from sta_mpi.jobs.refine_output import write_refinement
 
@@ -161,6 +161,8 @@ def _start(parameters: RefineParameters, setup: Setup, options: MapOptions, fold
     if references is None or kind == "local":
         job = AverageJob(setup, folder.fingerprint + "start", options=options)
         maps, _ = run_stage(job, folder, runtime, parameters, checkpoints).outputs
+        if maps is not None:
+            write_maps(folder.path, maps, "round00_")
         baseline = runtime.bcast(None if maps is None else float(maps.fsc.resolution_A()))
         if references is None:
             references = shared_references([maps], runtime)

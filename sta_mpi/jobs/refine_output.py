@@ -23,6 +23,7 @@ from sta_mpi.jobs.folder import JobFolder, JobOutcome
 from sta_mpi.jobs.map_report import map_results
 from sta_mpi.jobs.parameters.refine import RefineParameters
 from sta_mpi.jobs.reconstruction import Maps, write_fsc_table
+from sta_mpi.jobs.refine_report import round_section
 from sta_mpi.version import __version__
 
 Floats = NDArray[np.float64]
@@ -59,7 +60,8 @@ def write_refinement(parameters: RefineParameters, folder: JobFolder, setup: Set
     results = {"particles": len(particles), **_summary(state, span_A), **map_results(maps),
                **engine_results(*stages)}
     rounds = [h for h in state.history if h["round"] > 0]
-    sections = align_sections(maps, particles, setup, state.columns, rounds, parameters)
+    sections = [round_section(folder, setup.sizes, state.history),
+                *align_sections(maps, particles, setup, state.columns, rounds, parameters)]
     return JobOutcome(results, outputs, sections, _warnings(setup, state, maps, span_A), stages)
 
 
