@@ -87,13 +87,52 @@ def _reduce(total, out):
                 out[f, j] += total[f, j * LANES + i]
 
 
+@cpu_inline
+def _add_values(s, cells, sums, n_blocks, volume, row, plane):
+    """Second and third pass, for cross and power alone."""
+    for i in range(n_blocks * LANES):
+        # past the end, cells of earlier chunks are asked for, which does no harm
+        o = cells[i + AHEAD]
+        prefetch(volume, o, o + row, o + plane, o + plane + row)
+        w00, w01, w10, w11 = corner_weights(s[FY + i], s[FZ + i])
+        o = cells[i]
+        s[VR + i], s[VI + i] = gather_pairs(
+            volume, o, o + row, o + plane, o + plane + row, s[FX + i], w00, w01, w10, w11)
+    for b in range(n_blocks):
+        for lane in range(LANES):
+            i = b * LANES + lane
+            add_score(sums, lane, LANES, s[DR + i], s[DI + i], s[W + i], s[VR + i], s[VI + i])
+
+
+@cpu_inline
+def _add_derivatives(s, cells, sums, n_blocks, volume, row, plane):
+    """Second and third pass, for all sums."""
+    for i in range(n_blocks * LANES):
+        o = cells[i + AHEAD]
+        prefetch(volume, o, o + row, o + plane, o + plane + row)
+        o = cells[i]
+        (s[VR + i], s[VI + i], s[GXR + i], s[GXI + i],
+         s[GYR + i], s[GYI + i], s[GZR + i], s[GZI + i]) = gather_gradient(
+            volume, o, o + row, o + plane, o + plane + row, s[FX + i], s[FY + i], s[FZ + i])
+    for b in range(n_blocks):
+        for lane in range(LANES):
+            i = b * LANES + lane
+            add_terms(sums, lane, LANES, s[KX + i], s[KY + i], s[X + i], s[Y + i], s[Z + i],
+                      s[DR + i], s[DI + i], s[W + i], s[VR + i], s[VI + i], s[GXR + i],
+                      s[GXI + i], s[GYR + i], s[GYI + i], s[GZR + i], s[GZI + i])
+
+
 @cpu_kernel
-def normal_equations(volume, row, plane, reach, axes, cycles, dre, dim, w, kx, ky, count, out):
-    """Add the sums of `reference.normal_equations` to out (m, 25), shift factors apart."""
+def pose_sums(volume, row, plane, reach, axes, cycles, dre, dim, w, kx, ky, count, out):
+    """Add the sums of `reference.normal_equations` to out, shift factors apart.
+
+    out (m, 25) takes all of them, out (m, 2) cross and power alone.
+    """
+    n_sums = out.shape[1]
     s = np.zeros(SCRATCH, np.float32)
     cells = np.zeros(CHUNK + AHEAD, np.int64)
-    sums = np.zeros(N_SUMS * LANES, np.float32)
-    total = np.zeros((len(axes), N_SUMS * LANES))
+    sums = np.zeros(n_sums * LANES, np.float32)
+    total = np.zeros((len(axes), n_sums * LANES))
     for start in range(0, count.max(), CHUNK):
         for f in range(len(axes)):
             stop = min(start + CHUNK, count[f])
@@ -103,54 +142,9 @@ def normal_equations(volume, row, plane, reach, axes, cycles, dre, dim, w, kx, k
                    dre[f, start:stop], dim[f, start:stop], w[f, start:stop],
                    kx[start:stop], ky[start:stop], row, plane, reach)
             n_blocks = -(-(stop - start) // LANES)
-            for i in range(n_blocks * LANES):
-                # past the end, cells of earlier chunks are asked for, which does no harm
-                o = cells[i + AHEAD]
-                prefetch(volume, o, o + row, o + plane, o + plane + row)
-                o = cells[i]
-                (s[VR + i], s[VI + i], s[GXR + i], s[GXI + i],
-                 s[GYR + i], s[GYI + i], s[GZR + i], s[GZI + i]) = gather_gradient(
-                    volume, o, o + row, o + plane, o + plane + row,
-                    s[FX + i], s[FY + i], s[FZ + i])
-            for b in range(n_blocks):
-                for lane in range(LANES):
-                    i = b * LANES + lane
-                    add_terms(sums, lane, LANES, s[KX + i], s[KY + i], s[X + i],
-                              s[Y + i], s[Z + i], s[DR + i], s[DI + i], s[W + i], s[VR + i],
-                              s[VI + i], s[GXR + i], s[GXI + i], s[GYR + i], s[GYI + i],
-                              s[GZR + i], s[GZI + i])
-            _flush(sums, total[f])
-    _reduce(total, out)
-
-
-@cpu_kernel
-def score(volume, row, plane, reach, axes, cycles, dre, dim, w, kx, ky, count, out):
-    """Add cross and power to out (m, 2)."""
-    s = np.zeros(SCRATCH, np.float32)
-    cells = np.zeros(CHUNK + AHEAD, np.int64)
-    sums = np.zeros(N_SCORE * LANES, np.float32)
-    total = np.zeros((len(axes), N_SCORE * LANES))
-    for start in range(0, count.max(), CHUNK):
-        for f in range(len(axes)):
-            stop = min(start + CHUNK, count[f])
-            if stop <= start:
-                continue
-            _place(s, cells, axes[f], np.float32(cycles[f, 0]), np.float32(cycles[f, 1]),
-                   dre[f, start:stop], dim[f, start:stop], w[f, start:stop],
-                   kx[start:stop], ky[start:stop], row, plane, reach)
-            n_blocks = -(-(stop - start) // LANES)
-            for i in range(n_blocks * LANES):
-                o = cells[i + AHEAD]
-                prefetch(volume, o, o + row, o + plane, o + plane + row)
-                w00, w01, w10, w11 = corner_weights(s[FY + i], s[FZ + i])
-                o = cells[i]
-                s[VR + i], s[VI + i] = gather_pairs(
-                    volume, o, o + row, o + plane, o + plane + row,
-                    s[FX + i], w00, w01, w10, w11)
-            for b in range(n_blocks):
-                for lane in range(LANES):
-                    i = b * LANES + lane
-                    add_score(sums, lane, LANES, s[DR + i], s[DI + i], s[W + i],
-                              s[VR + i], s[VI + i])
+            if n_sums == N_SUMS:
+                _add_derivatives(s, cells, sums, n_blocks, volume, row, plane)
+            else:
+                _add_values(s, cells, sums, n_blocks, volume, row, plane)
             _flush(sums, total[f])
     _reduce(total, out)

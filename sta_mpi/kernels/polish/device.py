@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from sta_mpi.kernels.device import KeptByIdentity, Scratch, device_volume, upload
 from sta_mpi.kernels.gather import GatherVolume
 from sta_mpi.kernels.options import check_device
-from sta_mpi.kernels.polish import cpu, inline
+from sta_mpi.kernels.polish import cpu
 from sta_mpi.kernels.polish.samples import PackedSamples, SampleLayout
 
 Floats = NDArray[np.float64]
@@ -54,8 +54,7 @@ class _HostSamples:
                  count: Integers) -> Floats:
         out = np.zeros((len(axes), n_sums))
         if count.any():
-            kernel: Any = cpu.normal_equations if n_sums == inline.N_SUMS else cpu.score
-            kernel(*self._volume, axes, cycles, *self._samples, count, out)
+            cpu.pose_sums(*self._volume, axes, cycles, *self._samples, count, out)
         return out
 
 
