@@ -11,11 +11,14 @@ its last band, and most starts need not get there. Before and after each band
   stays while its deficit is a small share of the best log-likelihood itself.
 
 At a new band starts are looked at once before any is searched: the quadratic at each pose says
-how far it could rise. At low signal nothing is hopeless and all starts are polished to the end.
+how far it could rise. Those that could rise highest go first, and a search ends once it could no
+longer come near the best so far. At low signal nothing is hopeless and all starts are polished
+to the end.
 """
 
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -116,8 +119,9 @@ def _look(search: BandSearch, alive: list[_Start]) -> Generator[Asked, PoseSums,
     looked = []
     for start in alive:
         state = yield from search.evaluate(start.pose, start.restraint)
-        looked.append(replace(start, state=state, n_evaluations=start.n_evaluations + 1))
-    return sorted(looked, key=lambda s: -_ceiling(s))
+        looked.append((_ceiling(state), replace(
+            start, state=state, n_evaluations=start.n_evaluations + 1)))
+    return [start for _, start in sorted(looked, key=lambda pair: -pair[0])]
 
 
 def _climb(search: BandSearch, looked: list[_Start], tolerance: float, mates: Floats,
@@ -126,24 +130,27 @@ def _climb(search: BandSearch, looked: list[_Start], tolerance: float, mates: Fl
     done: list[_Start] = []
     best = max(s.objective for s in looked)
     for start in looked:
-        if start.state is None or _is_hopeless(_ceiling(start), best, margin):
+        if start.state is None or not _may_reach(start.state, best, margin):
             continue
         before = search.n_evaluations
-        state, is_converged = yield from search.climb(start.state, start.restraint, tolerance)
+        state, is_converged = yield from search.climb(
+            start.state, start.restraint, tolerance,
+            partial(_may_reach, best=best, margin=margin))
         n_evaluations = start.n_evaluations + search.n_evaluations - before
         done.append(_Start(start.restraint, state.pose, state, n_evaluations, is_converged))
         best = max(best, state.objective)
     return _distinct(_hopeful(done, margin), mates, _SAME)
 
 
-def _ceiling(start: _Start) -> float:
-    """Objective that a start could reach in its band."""
-    if start.state is None:
-        return -np.inf
-    _, length = fisher_step(start.state.gradient, start.state.information_all, 0.0,
-                            np.inf, np.inf)
+def _ceiling(state: PoseState) -> float:
+    """Objective that a search from a state could reach in its band."""
+    _, length = fisher_step(state.gradient, state.information_all, 0.0, np.inf, np.inf)
     rise = 0.0 if np.isnan(length) else _RISE * 0.5 * float(length) ** 2
-    return start.objective + rise
+    return state.objective + rise
+
+
+def _may_reach(state: PoseState, best: float, margin: float) -> bool:
+    return not _is_hopeless(_ceiling(state), best, margin)
 
 
 def _is_hopeless(objective: float, best: float, margin: float) -> bool:

@@ -15,7 +15,7 @@ The six parameters are a rotation vector about the particle's own axes [rad] and
 tomogram axes [px]. A step is applied before its length is taken as a sign of convergence.
 """
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, TypeVar
 
@@ -204,13 +204,19 @@ class BandSearch:
         self._count, self._largest_move_px = count, largest_move_px
         self.n_evaluations = 0
 
-    def climb(self, start: Pose | PoseState, restraint: Restraint, tolerance: float
+    def climb(self, start: Pose | PoseState, restraint: Restraint, tolerance: float,
+              is_worth: Callable[[PoseState], bool] | None = None
               ) -> Generator[Asked, PoseSums, tuple[PoseState, bool]]:
-        """(state, whether it converged) after climbing from a pose, or a state of this band."""
+        """(state, whether it converged) after climbing from a pose, or a state of this band.
+
+        A climb that is no longer worth its steps ends where it is.
+        """
         state = start if isinstance(start, PoseState) else (
             yield from self.evaluate(start, restraint))
         damping = 0.0
         for _ in range(self._max_steps):
+            if is_worth is not None and not is_worth(state):
+                return state, False
             whole = np.nan
             for _ in range(_REJECTIONS):
                 pose, length = self._propose(state, restraint, damping)
