@@ -136,12 +136,12 @@ def search_bytes(n_rotations: int, n_voxels: int, n_shifts: int, n_particles: in
     Notes
     -----
     Rotated references 12 g R k (or g t k), columns 24 b S k with those in complex form they
-    are made of, cross terms 8 t b S, log-likelihoods and shifts 14 g R b, in bytes.
+    are made of, cross terms 8 t b S, log-likelihoods and shifts 14 g R b, a window R b, in bytes.
     """
     rows = min(tile, n_rotations) if is_tiled else n_rotations
     return (12 * n_references * rows * n_voxels + 24 * n_particles * n_shifts * n_voxels
             + 8 * min(tile, n_rotations) * n_particles * n_shifts
-            + 14 * n_references * n_rotations * n_particles)
+            + (14 * n_references + 1) * n_rotations * n_particles)
 
 
 def _columns(merged: Sequence[MergedBand], phases: NDArray[np.complex64], xp: Any

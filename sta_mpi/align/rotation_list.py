@@ -35,6 +35,9 @@ Flags = NDArray[np.bool_]
 _ROUNDING = 1e-9
 """Allowance of a window's edge: a rotation on it is inside, however it was computed."""
 
+_ROWS = 2048
+"""Rotations that are tested at once: a long list must not take memory for its angles."""
+
 
 @dataclass(frozen=True)
 class SearchList:
@@ -197,6 +200,13 @@ class PoseWindow:
         ----------
         n_fold : int    in-plane angles repeat after 360 / n_fold degrees
         """
+        inside = np.empty((len(rotations), len(self)), bool)
+        for start in range(0, len(rotations), _ROWS):
+            part = slice(start, start + _ROWS)
+            inside[part] = self._allows(rotations[part], n_fold)
+        return inside
+
+    def _allows(self, rotations: Floats, n_fold: int) -> Flags:
         first, second, normal = (self.R_p2t[:, :, i].T for i in range(3))
         inside = rotations[:, :, 2] @ normal >= np.cos(np.radians(self.max_tilt_deg)) - _ROUNDING
         if self.max_inplane_deg is not None and self.max_inplane_deg < 180.0 / n_fold:

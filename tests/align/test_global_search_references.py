@@ -137,17 +137,18 @@ def test_rotated_reference_takes_the_memory_that_was_predicted(references):
 
 @pytest.mark.parametrize("is_tiled", [False, True])
 def test_a_search_takes_no_more_memory_than_was_predicted(references, particles, is_tiled):
-    source = TiledReference(references, BAND, ROTATIONS)
-    expected = search_bytes(len(ROTATIONS), len(BAND.index), len(SHIFTS), 12, 3, is_tiled, 96)
+    # a list long enough that its tables are the larger part
+    found, window = make_search_list(normal_rotations(2)), PoseWindow(particles[0], 90.0)
+    source = TiledReference(references, BAND, found.rotations)
+    expected = search_bytes(len(found), len(BAND.index), len(SHIFTS), 12, 3, is_tiled, 96)
     tracemalloc.start()
     try:
         if not is_tiled:
-            source = rotate_reference(references, BAND, ROTATIONS)
-        search_batch(particles[1], source, PHASES, 4, 30.0, tile=96)
+            source = rotate_reference(references, BAND, found.rotations)
+        search_batch(particles[1], source, PHASES, 4, 30.0, None, found, window, tile=96)
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    print(expected/1e6,peak/1e6)
     assert 0.5 * expected < peak < 1.1 * expected
 
 
