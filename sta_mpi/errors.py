@@ -40,6 +40,10 @@ class DataError(InputError):
     """Bad data met inside one unit of work; the unit is quarantined, the run goes on."""
 
 
+class ParticleError(DataError):
+    """Bad data of one particle; it is left out, the others of its unit go on."""
+
+
 class ResourceError(StaMpiError):
     """Too little memory, disk or permissions for what was asked."""
 

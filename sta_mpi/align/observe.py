@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from sta_mpi.align.cut import cut_patches, is_visible
 from sta_mpi.align.observation import BoxSamples, TiltSamples
 from sta_mpi.data import TiltSeries
-from sta_mpi.errors import DataError
+from sta_mpi.errors import DataError, ParticleError
 from sta_mpi.signal.ctf import ctf_coefficients, ctf_images, odd_aberration_factors
 from sta_mpi.signal.dose import dose_damping
 from sta_mpi.signal.fft import FftPlans, crop_rft2, radius_rft, shift_phases, shift_phases_3d
@@ -227,7 +227,7 @@ class SeriesObserver:
         bad = ~np.isfinite(patches.sum(axis=(1, 2), dtype=np.float64))
         if bad.any():
             tilt = int(tilts[np.flatnonzero(bad)[0]])
-            raise DataError(
+            raise ParticleError(
                 f"tilt series {self.series.name}, tilt {tilt + 1} of {self.series.n_tilts}, "
                 f"particle {name}: the image holds NaN or Inf pixels. Mend or exclude this tilt.")
 
@@ -253,11 +253,12 @@ class StackObserver:
                 name: str) -> TiltObservation:
         """Centre a stack (m, n, n) cut at xyz_A on the refined position xyz_A + offset_A."""
         if len(stack) != len(tilts):
-            raise DataError(f"particle {name}: its stack holds {len(stack)} images, but it is "
-                            f"seen on {len(tilts)} tilts. Extract it again.")
+            raise ParticleError(
+                f"particle {name}: its stack holds {len(stack)} images, but it is seen on "
+                f"{len(tilts)} tilts. Extract it again.")
         if not np.isfinite(stack.sum(dtype=np.float64)):
-            raise DataError(f"particle {name}: its stack holds NaN or Inf pixels. "
-                            "Extract it again.")
+            raise ParticleError(f"particle {name}: its stack holds NaN or Inf pixels. "
+                                "Extract it again.")
         box, at_A = self.frame.box_px, xyz_A + offset_A
         shift_px = (self.series.rotation[tilts] @ offset_A)[:, :2] / self.frame.voxel_A
         spectra = self.plans.rfft2(np.ascontiguousarray(stack, np.float32))
@@ -283,7 +284,7 @@ def observe_box(data: Images, weight_rft: Images, R_box2t: Floats, offset_A: Flo
     """
     if not (np.isfinite(data.sum(dtype=np.float64))
             and np.isfinite(weight_rft.sum(dtype=np.float64))):
-        raise DataError(f"particle {name}: its box holds NaN or Inf. Extract it again.")
+        raise ParticleError(f"particle {name}: its box holds NaN or Inf. Extract it again.")
     n = len(data)
     shift_px = R_box2t.T @ offset_A / voxel_A
     spectrum = plans.rfft3(np.ascontiguousarray(data * _box_mask(n)))

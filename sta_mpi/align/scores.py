@@ -13,17 +13,21 @@ With the grey scale fitted, log L = cross |cross| / power, which ranks poses as 
 does: so one search serves all, on samples multiplied by a curve over shells.
 """
 
+from dataclasses import replace
+from typing import TypeVar
+
 import numpy as np
 from numpy.typing import NDArray
 
-from sta_mpi.align.observation import TiltSamples
+from sta_mpi.align.observation import BoxSamples, TiltSamples
 from sta_mpi.align.reference import shell_means
 from sta_mpi.signal.fft import radius_rft
 
 Floats = NDArray[np.float64]
+Samples = TypeVar("Samples", TiltSamples, BoxSamples)
 
 
-def flat_gain(samples: TiltSamples, reference_power: Floats) -> Floats:
+def flat_gain(samples: TiltSamples | BoxSamples, reference_power: Floats) -> Floats:
     """Curve (n//2+1,) that makes every sample of the band count alike.
 
     Parameters
@@ -35,25 +39,30 @@ def flat_gain(samples: TiltSamples, reference_power: Floats) -> Floats:
     The expected power of a shell is its number of samples times <w> |V|^2; the gain is its
     inverse, so that power becomes the number of samples. Shells without signal get 0.
     """
-    expected = shell_means(samples.weight_rft.mean(axis=0, dtype=np.float64)) * reference_power
+    weight = samples.weight_rft.astype(np.float64)
+    if isinstance(samples, TiltSamples):
+        weight = weight.mean(axis=0)
+    expected = shell_means(weight) * reference_power
     least = 1e-6 * expected[1:].max(initial=0.0)
     return np.divide(1.0, expected, out=np.zeros_like(expected), where=expected > max(least, 0.0))
 
 
-def with_gain(samples: TiltSamples, gain: Floats) -> TiltSamples:
+def with_gain(samples: Samples, gain: Floats) -> Samples:
     """Samples multiplied, data and weight alike, by a curve over shells (n//2+1,)."""
-    n = samples.data_rft.shape[1]
-    image = np.interp(radius_rft((n, n // 2 + 1)), np.arange(n // 2 + 1), gain).astype(np.float32)
-    return TiltSamples(samples.data_rft * image, samples.weight_rft * image, samples.rotation,
-                       samples.tilts)
+    n = samples.data_rft.shape[-2]
+    shape = (n, n, n // 2 + 1) if isinstance(samples, BoxSamples) else (n, n // 2 + 1)
+    curve = np.interp(radius_rft(shape), np.arange(n // 2 + 1), gain).astype(np.float32)
+    return replace(samples, data_rft=samples.data_rft * curve,
+                   weight_rft=samples.weight_rft * curve)
 
 
 def wiener_from_half_fsc(fsc: Floats) -> Floats:
     """Filter of a half map that makes it the best estimate of the structure: its FSC, 0..1.
 
-    The first crossing of zero ends it: what lies beyond is noise that happens to agree.
+    The first crossing of zero ends it: what lies beyond is noise that happens to agree. 1 where
+    there is no FSC (NaN).
     """
-    curve = np.clip(fsc, 0.0, 1.0)
+    curve = np.clip(np.nan_to_num(fsc, nan=1.0), 0.0, 1.0)
     below = np.flatnonzero(curve <= 0)
     below = below[below > 0]
     if len(below):

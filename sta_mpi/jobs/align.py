@@ -202,6 +202,7 @@ def _band(i_round: int, state: LoopPoses, parameters: AlignParameters, setup: Se
     span_A = box * setup.sizes.voxel_A
     finest_A = parameters.lowpass_A
     if parameters.band_schedule == "fsc" and i_round > 0:
-        finest_A = np.nan_to_num(state.history[-1]["resolution_A"], nan=span_A)
+        # without an FSC the limit stays
+        finest_A = float(np.nan_to_num(state.history[-1]["resolution_A"], nan=finest_A))
     return Band(0.0 if parameters.highpass_A is None else span_A / parameters.highpass_A,
                 float(np.clip(span_A / finest_A, LEAST_SHELLS, box // 2 - 3)))

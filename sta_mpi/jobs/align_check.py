@@ -219,9 +219,9 @@ class _Negative:
 
     observation: Any
 
-    def samples(self, size_px: int) -> TiltSamples:
-        s = self.observation.samples(size_px)
-        return TiltSamples(-s.data_rft, s.weight_rft, s.rotation, s.tilts)
+    def samples(self, size_px: int) -> Any:
+        samples = self.observation.samples(size_px)
+        return replace(samples, data_rft=-samples.data_rft)
 
 
 @dataclass(frozen=True)

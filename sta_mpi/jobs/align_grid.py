@@ -16,6 +16,7 @@ from sta_mpi.align.grid_search import (
     take_band,
 )
 from sta_mpi.align.scores import flat_gain, with_gain
+from sta_mpi.errors import ParticleError
 from sta_mpi.geometry.rotations import angular_distance_deg
 from sta_mpi.jobs.align_search import (
     Found,
@@ -70,7 +71,10 @@ class GridSearcher:
 
     def _align(self, row: int, half: int) -> Found:
         search, voxel_A = self._search, self._setup.sizes.voxel_A
-        observation = self._observe(row, search.anchor_A[row])
+        try:
+            observation = self._observe(row, search.anchor_A[row])
+        except ParticleError as error:
+            return unseen(search, row, str(error))
         if observation is None:
             return unseen(search, row)
         candidates, shifts_A = search.candidates(row), search.shifts_px * voxel_A

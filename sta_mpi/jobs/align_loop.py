@@ -92,7 +92,8 @@ class RoundLoop:
         state.columns = columns
         state.references = shared_references(maps, runtime)
         fsc, resolution = runtime.bcast(None if maps[0] is None else (
-            np.stack([m.fsc.corrected for m in maps]), min(m.fsc.resolution_A() for m in maps)))
+            np.stack([m.fsc.corrected for m in maps]),
+            np.fmin.reduce([m.fsc.resolution_A() for m in maps])))
         state.fsc = fsc
         state.history.append({
             **round_summary(before_R, before_offset, state, aligned, search),

@@ -14,7 +14,7 @@ from sta_mpi.jobs.align_check import check_warnings
 from sta_mpi.jobs.align_report import align_sections
 from sta_mpi.jobs.align_state import LoopPoses
 from sta_mpi.jobs.averaging import Setup
-from sta_mpi.jobs.engine import engine_results
+from sta_mpi.jobs.engine import engine_results, left_out_warnings
 from sta_mpi.jobs.folder import JobFolder, JobOutcome
 from sta_mpi.jobs.map_report import map_results
 from sta_mpi.jobs.parameters.align import AlignParameters
@@ -53,7 +53,8 @@ def write_outputs(parameters: AlignParameters, folder: JobFolder, setup: Setup,
                **map_results(maps[largest]), **engine_results(*stages)}
     sections = align_sections(
         maps[largest], particles, setup, state.columns, state.history, parameters)
-    return JobOutcome(results, outputs, sections, _warnings(state), stages)
+    warnings = [*left_out_warnings(stages), *_empty_halves(maps), *_warnings(state)]
+    return JobOutcome(results, outputs, sections, warnings, stages)
 
 
 def result_particles(setup: Setup, state: LoopPoses,
@@ -70,6 +71,15 @@ def result_particles(setup: Setup, state: LoopPoses,
         added["staSigmaAngle"] = np.nan_to_num(columns["sigma_angle_deg"])
         added["staSigmaShiftAngst"] = np.nan_to_num(columns["sigma_shift_A"])
     return replace(particles, columns={**particles.columns, **added})
+
+
+def _empty_halves(maps: list[Maps]) -> list[str]:
+    """One line on classes without an FSC; that of a single reference is known from the start."""
+    empty = [k + 1 for k, m in enumerate(maps) if np.isnan(m.fsc.corrected).all()]
+    if len(maps) == 1 or not empty:
+        return []
+    return [f"class {', '.join(map(str, empty))}: no particle of one half-set is in it, so it has "
+            "no FSC and no resolution. Leave its reference out, or give more particles."]
 
 
 def _warnings(state: LoopPoses) -> list[str]:

@@ -15,6 +15,7 @@ from sta_mpi.align.polish import PolishResult, PolishSettings, Pose
 from sta_mpi.align.posterior import log_evidence, mode_weights, retained
 from sta_mpi.align.scores import flat_gain, with_gain
 from sta_mpi.align.settle import outlook
+from sta_mpi.errors import ParticleError
 from sta_mpi.geometry.symmetry import symmetry_matrices
 from sta_mpi.jobs.align_global import GlobalStarts
 from sta_mpi.jobs.align_search import (
@@ -103,7 +104,10 @@ class PolishSearcher:
                     yield self._align(particle, starts[particle.row], half)
 
     def _particle(self, row: int) -> "_Particle | Found":
-        observation = self._observe(row, self._search.anchor_A[row])
+        try:
+            observation = self._observe(row, self._search.anchor_A[row])
+        except ParticleError as error:
+            return unseen(self._search, row, str(error))
         if observation is None:
             return unseen(self._search, row)
         samples = observation.samples(self._setup.sizes.box_px)

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sta_mpi.align.rotated_reference import rotated_bytes
+from sta_mpi.errors import ParticleError
 from sta_mpi.jobs.align_global import GLOBAL_BAND, ROTATED_BYTES
 from sta_mpi.jobs.align_grid import GridSearcher
 from sta_mpi.jobs.align_polish import PolishSearcher
@@ -21,6 +22,7 @@ from sta_mpi.jobs.averaging import (
     n_slices,
 )
 from sta_mpi.jobs.reconstruction import MapOptions, half_name, half_sum_specs, reconstruct
+from sta_mpi.jobs.sources import refuse_all_bad
 from sta_mpi.parallel.job import Partial, SumSpec, Unit
 from sta_mpi.parallel.memory import MemoryPlan
 
@@ -75,7 +77,10 @@ class GreyScaleJob:
         half, rows = unit.payload
         values = np.full((len(rows), 2), np.nan)
         for i, row in enumerate(rows):
-            observation = self.setup.source.observe(int(row), self.search.anchor_A[row])
+            try:
+                observation = self.setup.source.observe(int(row), self.search.anchor_A[row])
+            except ParticleError:
+                continue    # its round tells it
             if observation is not None:
                 band = context.band(int(row), observation, 0, half)
                 scores = context.scores(
@@ -170,13 +175,18 @@ class AlignRound:
         for sums in context.sums:
             sums.clear()
         values: dict[str, list[Any]] = {name: [] for name in self.row_specs()}
-        for found in context.searcher.align(rows, half):
+        left_out: list[tuple[int, str]] = []
+        for row, found in zip(rows, context.searcher.align(rows, half), strict=True):
+            if found.fault:
+                left_out.append((int(row), found.fault))
             columns = {**found.columns, "n_slices": self._insert(context.sums, found)}
             for name, column in values.items():
                 column.append(columns[name])
+        refuse_all_bad(left_out, len(rows))
         totals = {half_name(half, k, self.search.n_classes): s.total()
                   for k, s in enumerate(context.sums)}
-        return Partial(totals, rows, {name: np.array(v) for name, v in values.items()})
+        return Partial(
+            totals, rows, {name: np.array(v) for name, v in values.items()}, left_out)
 
     def _insert(self, sums: list[UnitSums], found: Found) -> int:
         """Slices of a particle that entered the averages."""

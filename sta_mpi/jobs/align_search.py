@@ -96,11 +96,13 @@ class Found:
     columns : dict         the row of `column_specs`, n_slices excepted
     observation : object   its images, cut at the anchor; None where no tilt sees it
     modes : list of Mode   poses at which it enters the averages
+    fault : str            why its data are bad; empty: they are not
     """
 
     columns: dict[str, Any]
     observation: Any
     modes: list[Mode]
+    fault: str = ""
 
 
 class Searcher(Protocol):
@@ -120,14 +122,14 @@ def column_specs(n: int, n_references: int) -> dict[str, tuple[tuple[int, ...], 
             **dict.fromkeys(counts, ((n,), "int32"))}
 
 
-def unseen(search: Search, row: int) -> Found:
-    """A particle that no tilt sees: its pose as it was."""
+def unseen(search: Search, row: int, fault: str = "") -> Found:
+    """A particle that no tilt sees, or whose data are bad: its pose as it was."""
     n_references = search.references.shape[1]
     columns: dict[str, Any] = {name: np.nan if kind == "float64" else 0
                for name, (_, kind) in column_specs(1, n_references).items()}
     columns |= {"R_p2t": search.R_p2t[row].ravel(), "offset_A": search.offset_A[row],
                 "reference_scores": np.full(n_references, np.nan)}
-    return Found(columns, None, [])
+    return Found(columns, None, [], fault)
 
 
 def reference_shapes(setup: Setup) -> list[tuple[int, ...]]:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from sta_mpi.errors import ParticleError
 from sta_mpi.jobs.averaging import (
     Setup,
     UnitSums,
@@ -20,6 +21,7 @@ from sta_mpi.jobs.averaging import (
 from sta_mpi.jobs.engine import (
     describe_job,
     engine_results,
+    left_out_warnings,
     predicted_parts_GiB,
     run_stage,
 )
@@ -35,6 +37,7 @@ from sta_mpi.jobs.reconstruction import (
     reconstruct,
     write_maps,
 )
+from sta_mpi.jobs.sources import refuse_all_bad
 from sta_mpi.kernels.insert import DeviceSums
 from sta_mpi.parallel.devices import check_device_memory, select_device
 from sta_mpi.parallel.job import Partial, SumSpec, Unit
@@ -94,10 +97,17 @@ class AverageJob:
         particles = context.setup.inputs.particles
         context.sums.clear()
         counts = np.zeros(len(rows), np.int32)
+        left_out: list[tuple[int, str]] = []
         for i, row in enumerate(rows):
-            observation = context.setup.source.observe(int(row), particles.offset_A[row])
+            try:
+                observation = context.setup.source.observe(int(row), particles.offset_A[row])
+            except ParticleError as error:
+                left_out.append((int(row), str(error)))
+                continue
             counts[i] = context.sums.insert(observation, particles.R_p2t[row])
-        return Partial({f"half{half}": context.sums.total()}, rows, {"n_slices": counts})
+        refuse_all_bad(left_out, len(rows))
+        return Partial(
+            {f"half{half}": context.sums.total()}, rows, {"n_slices": counts}, left_out)
 
     def finish(self, reduced: Any, runtime: Any) -> tuple[Maps | None, Any]:
         """Maps on rank 0, and the number of slices of every particle."""
@@ -138,7 +148,8 @@ def run(parameters: AverageParameters, folder: JobFolder, runtime: Any) -> JobOu
         "source": setup.source.kind, "slices": int(counts.sum()),
         **map_results(maps), **engine_results(result)}
     sections = map_sections(maps, inputs.particles, parameters.symmetry)
-    return JobOutcome(results, outputs, sections, _warnings(counts), [result], predicted)
+    warnings = [*left_out_warnings([result]), *_warnings(counts)]
+    return JobOutcome(results, outputs, sections, warnings, [result], predicted)
 
 
 def _warnings(counts: np.ndarray) -> list[str]:

@@ -1,7 +1,7 @@
 """Between a command and the parallel engine: checkpoints, progress, memory, timings."""
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from sta_mpi.jobs.averaging import Setup, memory_plan
@@ -90,6 +90,16 @@ def predicted_parts_GiB(job: Job, runtime: Any, memory: MemoryPlan) -> dict[str,
     return {"program": process_bytes() / GiB, **parts}
 
 
+def left_out_warnings(stages: Sequence[JobResult]) -> list[str]:
+    """One line on the particles whose own data are bad, in any stage."""
+    reasons = {bad.row: bad.message for stage in stages for bad in stage.left_out}
+    if not reasons:
+        return []
+    first = min(reasons)
+    return [f"{len(reasons)} particles have bad data and were left out, first row {first + 1}: "
+            f"{reasons[first].rstrip('.')}. The report lists them."]
+
+
 def engine_results(*stages: JobResult) -> dict[str, Any]:
     """Numbers of all stages for job.json."""
     busy_s = sum(t.busy_s for stage in stages for t in stage.timings)
@@ -98,6 +108,7 @@ def engine_results(*stages: JobResult) -> dict[str, Any]:
         "units": sum(s.n_units for s in stages),
         "units_resumed": sum(s.resumed_units for s in stages),
         "units_quarantined": sum(len(s.quarantined) for s in stages),
+        "particles_quarantined": len({bad.row for s in stages for bad in s.left_out}),
         "checkpoints": sum(s.checkpoints for s in stages),
         "busy_s": round(busy_s, 3), "wait_s": round(wait_s, 3),
         "peak_memory_GiB": round(

@@ -11,6 +11,7 @@ unfinished job is resumed, one of another job is refused.
 
 import hashlib
 import json
+import math
 import os
 import shutil
 from dataclasses import dataclass, field
@@ -184,8 +185,19 @@ def read_json(path: Path) -> dict[str, Any] | None:
 
 
 def write_json(path: Path, value: dict[str, Any]) -> None:
-    """Write JSON through a temporary name and rename."""
-    _write_text(path, json.dumps(value, indent=1, default=str) + "\n")
+    """Write JSON through a temporary name and rename; NaN and infinity become null."""
+    _write_text(path, json.dumps(_finite(value), indent=1, default=str) + "\n")
+
+
+def _finite(value: Any) -> Any:
+    """The value with None for numbers that JSON does not know."""
+    if isinstance(value, dict):
+        return {name: _finite(item) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
 
 
 def _write_text(path: Path, text: str) -> None:

@@ -1,5 +1,6 @@
 """Find, read and check the input set of a job: particles and tilt series."""
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 
 from sta_mpi.align.half_sets import cluster_labels, halves_of_clusters
 from sta_mpi.data import Particles, TiltSeries
-from sta_mpi.errors import InputError, UsageError
+from sta_mpi.errors import InputError, InputWarning, UsageError
 from sta_mpi.formats.relion_motion import read_motion
 from sta_mpi.formats.relion_particles import read_particles, tilt_series_with_aberrations
 from sta_mpi.formats.relion_sets import read_optimisation_set
@@ -165,22 +166,36 @@ def assign_halves(particles: Particles, mode: str, seed: int, cluster_distance_A
                   ) -> NDArray[np.int8]:
     """Half-set of every particle: the file's, balanced random halves, or whole clusters.
 
-    A file that assigns only some of its particles, or all to one half-set, is refused.
+    A file that assigns only some of its particles is refused. One half-set may be empty (a set
+    of one particle): there is a warning then.
     """
+    half = _assigned_halves(particles, mode, seed, cluster_distance_A)
+    filled = np.unique(half)
+    if len(filled) == 1:
+        warnings.warn(
+            f"all {len(half)} particles are in half-set {filled[0]}: the map of half-set "
+            f"{3 - filled[0]} stays empty, so there is no FSC and no resolution. Give both "
+            "half-sets (rlnRandomSubset), or pass --halves random.", InputWarning)
+    return half
+
+
+def require_both_halves(half: NDArray[np.int8]) -> None:
+    """InputError where a half-set is empty, for commands that live from the FSC."""
+    if len(np.unique(half)) == 1:
+        raise InputError(f"all {len(half)} particles are in half-set {half[0]} "
+                         "(rlnRandomSubset), expected both 1 and 2. Give both half-sets, or "
+                         "pass --halves random.")
+
+
+def _assigned_halves(particles: Particles, mode: str, seed: int, cluster_distance_A: float
+                     ) -> NDArray[np.int8]:
     half = particles.half
-    if len(half) < 2:
-        raise InputError("the set holds 1 particle, but each of the two half maps needs one. "
-                         "Give at least 2 particles.")
     if mode == "keep" and (half > 0).any():
         if (half == 0).any():
             row = int(np.flatnonzero(half == 0)[0]) + 1
             raise InputError(
                 f"particle row {row} ({particles.names[row - 1]}) has no half-set "
                 "(rlnRandomSubset) while others have. Assign all, or pass --halves random.")
-        if len(np.unique(half)) == 1:
-            raise InputError(f"all {len(half)} particles are in half-set {half[0]} "
-                             "(rlnRandomSubset), expected both 1 and 2. Give both half-sets, or "
-                             "pass --halves random.")
         return half
     if mode == "clusters":
         labels = cluster_labels(

@@ -86,4 +86,6 @@ def _timing(outcome: JobOutcome) -> tuple[list[Quantity], list[Figure], list[tup
                               "Predicted parts of one rank against the measured peaks."))
     bad = [(f"{stage_unit.group} unit {stage_unit.id}", stage_unit.message)
            for stage in outcome.stages for stage_unit in stage.quarantined]
+    reasons = {one.row: one.message for stage in outcome.stages for one in stage.left_out}
+    bad += [(f"particle row {row + 1}", reasons[row]) for row in sorted(reasons)]
     return timing, figures, bad

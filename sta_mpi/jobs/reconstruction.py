@@ -29,7 +29,7 @@ from sta_mpi.kernels.gridding import correct_gridding
 from sta_mpi.parallel.fourier import DistributedFft
 from sta_mpi.parallel.job import SumSpec
 from sta_mpi.parallel.reduce import ordered_plane_sum
-from sta_mpi.signal.fsc import FscResult, corrected_fsc
+from sta_mpi.signal.fsc import FscResult, corrected_fsc, unavailable_fsc
 from sta_mpi.signal.masks import soft_sphere
 
 Floats = NDArray[np.float64]
@@ -89,7 +89,7 @@ class Maps:
     ----------
     halves : HalfMaps     divided by their own weights alone, unfiltered
     merged : Volume       Wiener-filtered with the FSC-derived signal-to-noise ratio
-    fsc : FscResult
+    fsc : FscResult       NaN where a half-set is empty
     mask : (n, n, n)      soft sphere of the masked FSC
     weights : (3, n//2+1) mean weight a shell of half 1, half 2, both
     references : (2, n, n, n) or None   half maps divided with the prior of their FSC, joined at
@@ -128,28 +128,31 @@ def reconstruct(reduced: Any, runtime: Any, sizes: MapSizes, options: MapOptions
     """Turn the sums of both halves into maps; collective, maps on rank 0 alone.
 
     `gain(half)` is what the half-set's images were multiplied by; it is undone here.
-    `of_class` is (class, number of classes).
+    `of_class` is (class, number of classes). Where a half-set is empty its map is 0, there is
+    no FSC (NaN), and the merged map is not filtered.
     """
     sums = [HalfSums(reduced, half_name(h, *of_class), sizes, options.symmetry, runtime, gain(h))
             for h in (1, 2)]
     both = sums[0].add(sums[1])
+    is_whole = all(s.mean_den.any() for s in sums)
     fft = DistributedFft(runtime, sizes.grid_px)
     half1, half2 = (_invert(s.divide(None), sizes, fft, runtime) for s in sums)
     fsc: FscResult | None = None
     if half1 is not None and half2 is not None:
-        fsc = corrected_fsc(half1, half2, options.mask, sizes.voxel_A,
-                            np.random.default_rng(options.seed))
+        fsc = unavailable_fsc(sizes.box_px, sizes.voxel_A) if not is_whole else corrected_fsc(
+            half1, half2, options.mask, sizes.voxel_A, np.random.default_rng(options.seed))
     curve = runtime.bcast(None if fsc is None else fsc.corrected)
     padded = stretch_shells(curve, sizes.grid_px // 2 + 1)
-    merged = _invert(both.divide(inverse_tau2_from_fsc(both.mean_den, padded)),
-                     sizes, fft, runtime)
+    merged = _invert(both.divide(inverse_tau2_from_fsc(both.mean_den, padded) if is_whole
+                                 else None), sizes, fft, runtime)
     references = None
     if options.join_A is not None:
         resolution_A = runtime.bcast(None if fsc is None else fsc.resolution_A())
         joined = max(options.join_A, np.nan_to_num(resolution_A, nan=np.inf))
         r_join = sizes.grid_px * sizes.voxel_A / joined
         references = [_invert(s.joined(both, r_join).divide(
-            inverse_tau2_of_half(s.mean_den, padded)), sizes, fft, runtime) for s in sums]
+            inverse_tau2_of_half(s.mean_den, padded) if is_whole else None),
+            sizes, fft, runtime) for s in sums]
     if half1 is None or half2 is None or merged is None or fsc is None:
         return None
     weights = np.stack([stretch_shells(s.mean_den, sizes.box_px // 2 + 1)

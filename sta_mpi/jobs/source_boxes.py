@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sta_mpi.align.observe import BoxObservation, observe_box
-from sta_mpi.errors import DataError, InputError
+from sta_mpi.errors import InputError, ParticleError
 from sta_mpi.formats.mrc import read_mrc
 from sta_mpi.jobs.inputs import InputSet
 from sta_mpi.jobs.sources import ObservationOptions, unit_gain
@@ -79,7 +79,7 @@ class BoxSource:
         weight = read_mrc(path).data
         half = (box, box, box // 2 + 1)
         if data.shape != (box,) * 3 or weight.shape[1:] != half[1:] or len(weight) < box:
-            raise DataError(
+            raise ParticleError(
                 f"particle {particles.names[row]}: data {data.shape}, weights {weight.shape}; "
                 f"expected {(box,) * 3} and {half}, CTF^2 first. Extract again.")
         return data, np.ascontiguousarray(weight[:box])

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from sta_mpi.align.observe import StackObserver
 from sta_mpi.data import TiltSeries
-from sta_mpi.errors import DataError, InputError
+from sta_mpi.errors import InputError, ParticleError
 from sta_mpi.formats.mrc import open_stack, split_stack_name
 from sta_mpi.jobs.inputs import InputSet
 from sta_mpi.jobs.sources import ObservationOptions, unit_gain, within_dose
@@ -130,8 +130,9 @@ class StackSource:
             stack = np.asarray(images[first:last], np.float32)
         box = self.options.frame.box_px
         if stack.shape[1:] != (box, box):
-            raise DataError(f"{path}: images of {stack.shape[2]} x {stack.shape[1]} px, expected "
-                            f"{box} x {box} (rlnImageSize). Extract again.")
+            raise ParticleError(
+                f"{path}: images of {stack.shape[2]} x {stack.shape[1]} px, expected "
+                f"{box} x {box} (rlnImageSize). Extract again.")
         return stack
 
     def observe(self, row: int, offset_A: Floats) -> Any:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from sta_mpi.align.observe import Frame, Weighting
 from sta_mpi.data import TiltSeries
+from sta_mpi.errors import DataError
 from sta_mpi.signal.fft import FftPlans
 
 Floats = NDArray[np.float64]
@@ -47,6 +48,11 @@ class Source(Protocol):
         """One particle's observation with the refined offset; has `.samples(size_px)`.
 
         None where no tilt image holds its whole box: such a particle is left out, not bad data.
+
+        Raises
+        ------
+        ParticleError    its own data are bad
+        DataError        data that it shares with others are bad
         """
 
 
@@ -58,6 +64,12 @@ class ObservationOptions:
     weighting: Weighting
     measured_noise: bool
     max_dose_e_per_A2: float | None
+
+
+def refuse_all_bad(left_out: list[tuple[int, str]], n_particles: int) -> None:
+    """DataError, which quarantines the unit, where all of its particles are bad."""
+    if left_out and len(left_out) == n_particles:
+        raise DataError(left_out[0][1])
 
 
 def within_dose(tilts: NDArray[np.intp], series: TiltSeries, limit: float | None

@@ -12,7 +12,7 @@ import numpy as np
 
 from sta_mpi.errors import UsageError
 from sta_mpi.parallel.exact import ExactSum, ExactSums, merge_partial, n_blocks
-from sta_mpi.parallel.job import Job, Partial, Quarantined, SumSpec
+from sta_mpi.parallel.job import Job, LeftOut, Partial, Quarantined, SumSpec
 from sta_mpi.parallel.memory import GiB, MemoryPlan, available_GiB
 from sta_mpi.parallel.reduce import RowTable
 
@@ -30,6 +30,7 @@ class Accumulators:
     ----------
     finished : list of int          ids of units merged on this rank
     quarantined : list              units with bad data met on this rank
+    left_out : list                 rows with bad data in units merged on this rank
     is_owner : bool                 whether the storage of the sums counts for this rank
     """
 
@@ -39,6 +40,7 @@ class Accumulators:
         self.rows = RowTable(job.row_specs())
         self.finished: list[int] = []
         self.quarantined: list[Quarantined] = []
+        self.left_out: list[LeftOut] = []
         self.is_owner = storage == "rank" or runtime.node_rank == 0
         specs = job.sum_specs()
         if storage == "rank":
@@ -62,6 +64,7 @@ class Accumulators:
                 raise ValueError(f"row result '{name}' holds objects; give numbers")
         merge_partial(self.sums, partial)
         self.rows.add(partial.rows, partial.values)
+        self.left_out += [LeftOut(row, message) for row, message in partial.left_out]
         self.finished.append(unit_id)
 
     def release(self) -> None:

@@ -28,7 +28,7 @@ from sta_mpi.errors import FormatError, InputError, InputWarning, ResourceError,
 from sta_mpi.parallel.accumulators import Accumulators, sums_bytes
 from sta_mpi.parallel.environment import differences, environment
 from sta_mpi.parallel.exact import BLOCK
-from sta_mpi.parallel.job import Job, Quarantined
+from sta_mpi.parallel.job import Job, LeftOut, Quarantined
 from sta_mpi.parallel.reduce import check_reach
 from sta_mpi.parallel.runtime import Runtime
 from sta_mpi.parallel.sealed import check_seal, write_sealed
@@ -89,6 +89,7 @@ class CheckpointStore:
         """Write the sums, rows and finished units of all ranks."""
         finished = runtime.gather(kept.finished)
         quarantined = runtime.gather(kept.quarantined)
+        left_out = runtime.gather(kept.left_out)
         rows = {name: tuple(runtime.gather_rows(part) for part in kept.rows.part(name))
                 for name in kept.rows.specs}
         for name in kept.sums:
@@ -100,6 +101,9 @@ class CheckpointStore:
             file["finished"] = ids
             bad = sorted((q for part in quarantined or [] for q in part), key=lambda q: q.id)
             file.attrs["quarantined"] = json.dumps([asdict(q) for q in bad])
+            # no attribute: those end at 64 kB
+            file["left_out"] = json.dumps(
+                [asdict(row) for part in left_out or [] for row in part])
             for name, (index, values) in rows.items():
                 file[f"rows/{name}/index"] = index
                 file[f"rows/{name}/values"] = values
@@ -263,6 +267,7 @@ def _read_sums(file: h5py.File, kept: Accumulators) -> None:
         kept.rows.add(file[f"rows/{name}/index"][()], {name: file[f"rows/{name}/values"][()]})
     kept.finished.extend(int(i) for i in file["finished"])
     kept.quarantined.extend(Quarantined(**q) for q in json.loads(file.attrs["quarantined"]))
+    kept.left_out.extend(LeftOut(**row) for row in json.loads(file["left_out"][()]))
 
 
 def _stream_sums(runtime: Runtime, kept: Accumulators

@@ -17,6 +17,7 @@ from sta_mpi.parallel.accumulators import Accumulators, choose_storage
 from sta_mpi.parallel.job import (
     Job,
     JobResult,
+    LeftOut,
     ProgressEvent,
     Quarantined,
     RankTiming,
@@ -58,7 +59,8 @@ def run_job(job: Job, runtime: Runtime, *, checkpoints: "CheckpointStore | None"
     checkpoints : CheckpointStore or None   where to resume from and write to
     progress : callable or None             called on rank 0, at most a few times a second,
                                             possibly from its second thread
-    max_bad_share : float                   share of units with bad data that is accepted
+    max_bad_share : float                   share of units, and of rows, with bad data that is
+                                            accepted
     shuffle_seed : int or None              lease units in a random order (tests)
     dedicated_master : bool                 rank 0 computes no units (for large runs)
     look_ahead : int                        units a rank holds besides the one in hand
@@ -69,7 +71,7 @@ def run_job(job: Job, runtime: Runtime, *, checkpoints: "CheckpointStore | None"
     Raises
     ------
     Stopped       on all ranks, after a checkpoint, when any rank got SIGTERM or SIGUSR1
-    WorkerError   on all ranks, when more units are bad than accepted
+    WorkerError   on all ranks, when more units or rows are bad than accepted
     """
     start = time.monotonic()
     settings = _Settings(progress, max_bad_share, shuffle_seed,
@@ -92,6 +94,10 @@ def run_job(job: Job, runtime: Runtime, *, checkpoints: "CheckpointStore | None"
         raise Stopped(_stop_message(job, checkpoints))
     if reason is Reason.TOO_MANY_BAD:
         raise WorkerError(_bad_message(job, units, quarantined, max_bad_share))
+    left_out = _all_left_out(runtime, kept)
+    n_rows = max((shape[0] for shape, _ in job.row_specs().values()), default=0)
+    if len(left_out) > max_bad_share * n_rows:
+        raise WorkerError(_left_out_message(job, n_rows, left_out, max_bad_share))
 
     runtime.activity = f"finish of job {job.name}"
     reduced = Reduced(runtime, kept.sums, kept.rows, kept.is_owner)
@@ -102,7 +108,7 @@ def run_job(job: Job, runtime: Runtime, *, checkpoints: "CheckpointStore | None"
     seconds, ranks = runtime.bcast(
         ({}, {}) if master is None else (master.unit_seconds, master.unit_rank))
     return JobResult(outputs, quarantined, runtime.allgather(timing), seconds, resumed,
-                     len(units), time.monotonic() - start, worker.n_checkpoints, ranks)
+                     len(units), time.monotonic() - start, worker.n_checkpoints, ranks, left_out)
 
 
 def _make_loop(job: Job, runtime: Runtime, kept: Accumulators, units: list[Unit],
@@ -144,6 +150,11 @@ def _all_quarantined(runtime: Runtime, kept: Accumulators) -> list[Quarantined]:
     return sorted((bad for part in parts for bad in part), key=lambda bad: bad.id)
 
 
+def _all_left_out(runtime: Runtime, kept: Accumulators) -> list[LeftOut]:
+    parts = runtime.allgather(kept.left_out)
+    return sorted((one for part in parts for one in part), key=lambda one: one.row)
+
+
 def _stop_message(job: Job, checkpoints: "CheckpointStore | None") -> str:
     if checkpoints is None:
         return f"job {job.name} was stopped by a signal; it keeps no checkpoints"
@@ -152,9 +163,17 @@ def _stop_message(job: Job, checkpoints: "CheckpointStore | None") -> str:
 
 
 def _bad_message(job: Job, units: list[Unit], bad: list[Quarantined], share: float) -> str:
-    named = " ".join(f"Unit {q.id} ({q.group}): {q.message.rstrip('.')}."
-                     for q in bad[:NAMED_BAD_UNITS])
-    more = f" And {len(bad) - NAMED_BAD_UNITS} more." if len(bad) > NAMED_BAD_UNITS else ""
-    return (f"{len(bad)} of {len(units)} units of job {job.name} have bad data, more than the "
-            f"accepted share of {share:.0%}. {named}{more} Correct or remove these data, or "
-            "raise --max-bad-share.")
+    named = [f"Unit {q.id} ({q.group}): {q.message.rstrip('.')}." for q in bad]
+    return _too_many(f"{len(bad)} of {len(units)} units", job, named, share)
+
+
+def _left_out_message(job: Job, n_rows: int, bad: list[LeftOut], share: float) -> str:
+    named = [f"{one.message.rstrip('.')}." for one in bad]
+    return _too_many(f"{len(bad)} of {n_rows} particles", job, named, share)
+
+
+def _too_many(what: str, job: Job, named: list[str], share: float) -> str:
+    more = f" And {len(named) - NAMED_BAD_UNITS} more." if len(named) > NAMED_BAD_UNITS else ""
+    return (f"{what} of job {job.name} have bad data, more than the accepted share of "
+            f"{share:.0%}. {' '.join(named[:NAMED_BAD_UNITS])}{more} Correct or remove these "
+            "data, or raise --max-bad-share.")

@@ -61,11 +61,13 @@ class Partial:
     rows : (m,) intp or None              rows of the per-row results that this unit owns;
                                           no other unit owns them
     values : dict of str to (m, ...) array   results of those rows
+    left_out : list of (row, reason)      rows of this unit whose data are bad: they are in no sum
     """
 
     sums: dict[str, NDArray[Any]] = field(default_factory=dict)
     rows: NDArray[np.intp] | None = None
     values: dict[str, NDArray[Any]] = field(default_factory=dict)
+    left_out: list[tuple[int, str]] = field(default_factory=list)
 
 
 class Job(Protocol):
@@ -104,6 +106,14 @@ class Quarantined:
 
     id: int
     group: str
+    message: str
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A row of a finished unit whose data were bad: it is in no sum."""
+
+    row: int
     message: str
 
 
@@ -153,6 +163,7 @@ class JobResult:
     unit_seconds : dict         unit id -> measured seconds of the units run now (not resumed)
     resumed_units : int         units taken from a checkpoint
     unit_rank : dict            unit id -> rank that did it, of the same units as unit_seconds
+    left_out : list             rows with bad data in units that are otherwise good, by row
     """
 
     outputs: Any
@@ -164,6 +175,7 @@ class JobResult:
     elapsed_s: float
     checkpoints: int
     unit_rank: dict[int, int] = field(default_factory=dict)
+    left_out: list[LeftOut] = field(default_factory=list)
 
 
 def chunk_rows(rows: NDArray[np.intp], size: int, tail_share: float = 0.15

@@ -161,6 +161,12 @@ def corrected_fsc(
     return FscResult(unmasked, masked, randomised, corrected, from_shell, voxel_A, n)
 
 
+def unavailable_fsc(box_px: int, voxel_A: float) -> FscResult:
+    """All curves NaN: one of the half maps is empty."""
+    curve = np.full(box_px // 2 + 1, np.nan)
+    return FscResult(curve, curve, curve, curve, None, voxel_A, box_px)
+
+
 def true_fsc(masked: Floats, randomised: Floats, from_shell: int) -> Floats:
     """(t - n) / (1 - n) from two shells beyond `from_shell` on, the masked FSC before."""
     corrected = np.array(masked, np.float64)
@@ -183,9 +189,12 @@ def resolution_shell(curve: ArrayLike, threshold: float = 0.143, rule: str = "la
 
     Returns
     -------
-    float; 0 where shell 1 is already below, n // 2 where the curve never falls below
+    float; 0 where shell 1 is already below, n // 2 where the curve never falls below, NaN for a
+    curve that is not available (all NaN)
     """
     values = np.asarray(curve, np.float64)
+    if np.isnan(values[1:]).all():
+        return float("nan")
     below = np.flatnonzero(values[1:] < threshold)
     if not below.size:
         return float(len(values) - 1)
@@ -207,6 +216,8 @@ def resolution_A(
 ) -> float:
     """Resolution [A] at which an FSC curve falls below a threshold; inf below shell 1.
 
+    NaN for a curve that is not available.
+
     `rule` is that of `resolution_shell`. Shell s of a box of n voxels stands for
     n * voxel_A / s.
 
@@ -216,7 +227,7 @@ def resolution_A(
     6.0
     """
     shell = resolution_shell(curve, threshold, rule)
-    return box_px * voxel_A / shell if shell > 0 else float("inf")
+    return box_px * voxel_A / shell if shell != 0 else float("inf")
 
 
 def snr_from_fsc(curve: ArrayLike, of_merged: bool = False) -> Floats:

@@ -1,5 +1,6 @@
 """Faulty images and maps: named file, tilt and particle; quarantine where the rest is good."""
 
+import json
 import struct
 import warnings
 
@@ -7,6 +8,10 @@ import mrcfile
 import numpy as np
 import pytest
 from bad_projects import ALIGN, AVERAGE, CHECK, FSC, Project, with_value
+
+from sta_mpi.formats.relion_particles import read_particles
+from sta_mpi.formats.relion_tomograms import read_tomograms
+from sta_mpi.jobs.averaging import cut_size_px
 
 IMAGES, TILTS = "tilt_images/TS_01.mrcs", "tilt_series/TS_01.star"
 REFERENCE = with_value(ALIGN, "maps/merged.mrc", "maps/made.mrc")
@@ -81,16 +86,53 @@ def patch(value: float, where=np.s_[2, 40:60, 40:60]):
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_bad_pixels_in_particles_stop_the_run_and_name_the_tilt(project, value):
     change_images(project, patch(value))
-    project.refuses(AVERAGE, 5, "1 of 4 units", "TS_01, tilt 3 of 5, particle TS_01/1",
+    project.refuses(AVERAGE, 5, "1 of 4 units|of 12 particles",
+                    "TS_01, tilt 3 of 5, particle TS_01/",
                     "NaN or Inf", "--max-bad-share")
 
 
-def test_bad_pixels_are_quarantined_where_the_share_allows(project):
-    change_images(project, patch(np.nan))
-    project.accepts(ALL_BAD_ALLOWED)
+def reached_by_few():
+    """(y, x) of a pixel of the third image that some windows hold, not all, and their rows."""
+    tomograms = read_tomograms("tomograms.star")
+    particles = read_particles("particles.star", tomograms)
+    ts = tomograms.tilt_series("TS_01")
+    half_px = cut_size_px(24, 8.0, [ts]) // 2
+    own = particles.i_tomo == 0
+    at = np.rint(ts.position_px(particles.position_A[own][0])[2])
+    y, x = (int(np.clip(value - half_px + 4, 0, 95)) for value in at[::-1])
+    centres = np.array([ts.position_px(p)[2] for p in particles.position_A[own]])
+    # 3 px from an edge is far enough that rounding does not matter
+    away = np.abs(centres - [x, y]).max(axis=1) - half_px
+    assert (np.abs(away) > 3).all(), away
+    return (y, x), np.flatnonzero(away < 0)
+
+
+@pytest.mark.parametrize("command", [ALL_BAD_ALLOWED, (*ALIGN, "--max-bad-share", "1"),
+                                     (*ALIGN, "--max-bad-share", "1", "--search", "grid")],
+                         ids=["average", "align", "align_grid"])
+def test_particle_with_bad_pixels_is_left_out_alone(project, command):
+    """The others of its unit are used, and the report says which one was not."""
+    (y, x), hit = reached_by_few()
+    assert 0 < len(hit) < 3
+    change_images(project, patch(np.nan, np.s_[2, y, x]))
+    project.accepts(command)
+    job = json.loads(project.path("out/job.json").read_text())
+    assert job["results"]["particles_quarantined"] == len(hit)
+    assert job["results"]["units_quarantined"] == 0
+    row = int(hit[0])
+    assert any(f"first row {row + 1}: tilt series TS_01, tilt 3 of 5" in w
+               for w in job["warnings"])
     report = project.path("out/report.html").read_text()
-    assert "tilt 3 of 5, particle TS_01/1" in report
+    assert f"tilt 3 of 5, particle TS_01/{row + 1}" in report
     assert np.isfinite(mrcfile.read(project.path("out/merged.mrc"))).all()
+
+
+def test_series_with_an_empty_image_is_quarantined_as_a_whole(project):
+    change_images(project, patch(3.0, np.s_[2]))
+    project.accepts(ALL_BAD_ALLOWED)
+    job = json.loads(project.path("out/job.json").read_text())
+    assert job["results"]["units_quarantined"] == 2
+    assert job["results"]["particles_quarantined"] == 0
 
 
 def test_bad_pixels_outside_all_particles_cost_nothing(project):
