@@ -109,18 +109,28 @@ def central_stretch(shape: Shape, share: float) -> Shape:
     return np.asarray(shape & (np.abs(z) <= share * n / 2)[:, None, None])
 
 
-def grow(mask: Mask, by_px: float, edge_px: float) -> Mask:
-    """A mask whose surface (at 1/2) is moved outward (or inward, negative), with a new edge.
+def surface_distance(mask: Mask) -> Floats:
+    """Distance of every voxel from the surface (at 1/2) of a mask [px]; negative inside.
 
-    The surface lies half a voxel from the voxels on either side of it; the edge is a raised cosine
-    centred on the moved surface.
+    The surface lies half a voxel from the voxels on either side of it. Two distance transforms.
     """
     inside = body(mask)
     if inside.all() or not inside.any():
-        return inside.astype(np.float32)
-    distance = np.where(inside, 0.5 - ndimage.distance_transform_edt(inside),
-                        ndimage.distance_transform_edt(~inside) - 0.5)
-    return raised_cosine_lowpass(distance, by_px, edge_px).astype(np.float32)
+        return np.full(mask.shape, -np.inf if inside.any() else np.inf)
+    return np.asarray(np.where(inside, 0.5 - ndimage.distance_transform_edt(inside),
+                               ndimage.distance_transform_edt(~inside) - 0.5))
+
+
+def grown(distance_px: Floats, by_px: float, edge_px: float) -> Mask:
+    """A mask whose surface is moved outward (or inward, negative), with a new edge.
+
+    Parameters
+    ----------
+    distance_px : array       from `surface_distance`
+    by_px : float
+    edge_px : float           raised cosine, centred on the moved surface
+    """
+    return raised_cosine_lowpass(distance_px, by_px, edge_px).astype(np.float32)
 
 
 def touches_border(shape: Shape) -> bool:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from sta_mpi.post.mask_shapes import body, grow
+from sta_mpi.post.mask_shapes import body, grown, surface_distance
 from sta_mpi.signal.fsc import (
     fsc_masked,
     phase_randomise,
@@ -73,12 +73,12 @@ def mask_sweep(map1: Map, map2: Map, mask: Map, voxel_A: float, rng: np.random.G
     if from_shell is not None:
         random = [phase_randomise(map_, from_shell, rng) for map_ in (map1, map2)]
     points = []
-    for grown_px, grown in _masks(mask, sorted(growths_px), edge_px):
-        curve = fsc_masked(map1, map2, grown)
+    for grown_px, other in _masks(mask, sorted(growths_px), edge_px):
+        curve = fsc_masked(map1, map2, other)
         if random is not None and from_shell is not None:
-            curve = true_fsc(curve, fsc_masked(random[0], random[1], grown), from_shell)
+            curve = true_fsc(curve, fsc_masked(random[0], random[1], other), from_shell)
         points.append(SweepPoint(
-            grown_px, float(grown.mean(dtype=np.float64)), curve,
+            grown_px, float(other.mean(dtype=np.float64)), curve,
             resolution_shell(curve, threshold), resolution_A(curve, voxel_A, n, threshold)))
     return points
 
@@ -91,9 +91,10 @@ def depends_on_mask(points: Sequence[SweepPoint], within_px: float = 4.0) -> boo
 
 def _masks(mask: Map, growths_px: Sequence[float], edge_px: float) -> Iterator[tuple[float, Map]]:
     last = 0.0
+    distance_px = surface_distance(mask)
     for grown_px in growths_px:
-        grown = grow(mask, grown_px, edge_px)
-        share = float(grown.mean(dtype=np.float64))
-        if body(grown).any() and last < share <= LARGEST_SHARE:
+        other = grown(distance_px, grown_px, edge_px)
+        share = float(other.mean(dtype=np.float64))
+        if body(other).any() and last < share <= LARGEST_SHARE:
             last = share
-            yield grown_px, grown
+            yield grown_px, other

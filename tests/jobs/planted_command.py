@@ -29,7 +29,7 @@ import time
 from pathlib import Path
 
 JOBS = {"average": "AverageJob", "align_rounds": "AlignRound", "simulate": "SimulateJob",
-        "extract": "ExtractJob"}
+        "extract": "ExtractJob", "local_resolution": "LocalResolutionJob"}
 
 
 def this_rank():

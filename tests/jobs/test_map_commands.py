@@ -193,12 +193,12 @@ def test_mask_that_hides_the_particle_is_not_believed(maps, tmp_path):
     assert forced["results"]["resolution_A"] > record["results"]["resolution_A"]
 
 
+@pytest.mark.mpi
 @pytest.mark.parametrize("ranks", [pytest.param(2, marks=pytest.mark.slow), 3,
                                    pytest.param(4, marks=pytest.mark.slow)])
 def test_local_resolution_has_the_same_bits_on_any_number_of_ranks(
-        maps, mpirun, local_run, tmp_path, ranks):
-    run = mpirun(ranks, "-m", "sta_mpi", *local_words(maps), "-o", str(tmp_path / "l"),
-                 timeout=150)
+        maps, command, local_run, tmp_path, ranks):
+    run = command(ranks, *local_words(maps), "-o", str(tmp_path / "l"))
     assert run.returncode == 0, run.stderr
     for name in ("local_resolution.mrc", "local_filtered.mrc", "local_fsc.h5"):
         assert (tmp_path / "l" / name).read_bytes() == (local_run / name).read_bytes()
@@ -231,6 +231,21 @@ def test_local_resolution_is_good_in_the_particle_and_bad_outside(maps, local_ru
     truth = lowpass_map(read_mrc(maps / "truth.mrc").data, VOXEL_A, whole)
     sharp = b_factor_map(truth, VOXEL_A, -100.0)
     assert np.corrcoef(filtered[r < 10], sharp[r < 10])[0, 1] > 0.85
+
+
+@pytest.mark.mpi
+@pytest.mark.slow
+def test_killed_local_resolution_goes_on_to_the_same_bits(maps, command, local_run, tmp_path):
+    words = [*local_words(maps), "--checkpoint-minutes", "0.003", "-o", str(tmp_path / "l")]
+    killed = command(2, *words, plant={"fail": "kill", "rank": 1, "checkpoints": 1, "units": 1,
+                                       "sleep_s": 0.1})
+    assert killed.returncode != 0
+    run = command(2, *words)
+    assert run.returncode == 0, run.stderr
+    results = json.loads((tmp_path / "l" / "job.json").read_text())["results"]
+    assert 0 < results["units_resumed"] < results["units"]
+    for name in ("local_resolution.mrc", "local_filtered.mrc", "local_fsc.h5"):
+        assert (tmp_path / "l" / name).read_bytes() == (local_run / name).read_bytes()
 
 
 def test_dry_run_of_local_resolution_writes_nothing(maps, tmp_path):
