@@ -281,6 +281,7 @@ def test_options_do_what_they_say(project):
     assert averaged(kept)[1][1:8].min() > 0.97
 
 
+@pytest.mark.slow
 def test_binned_stacks_average_to_the_binned_map(project):
     folder = project[0]
     run("extract", "--tomograms", folder / "sim/tomograms.star", "--particles",
@@ -297,6 +298,7 @@ def test_binned_stacks_average_to_the_binned_map(project):
     assert optics.floats("rlnTomoSubtomogramBinning").tolist() == [2.0]
 
 
+@pytest.mark.slow
 def test_wiener_divided_boxes_are_written_beside_the_sums(project):
     folder = project[1]("--form", "boxes", "--snr", 5)
     star = read_star(folder / "particles_filtered.star")
@@ -383,6 +385,7 @@ def test_real_set_without_its_images_is_refused_in_one_line(data_dir, tmp_path):
     assert "its images cannot be read" in result.output
 
 
+@pytest.mark.slow
 @pytest.mark.data
 def test_twin_of_the_real_project_is_extracted_with_all_its_columns(data_dir, tmp_path):
     """Geometry, boxes turned by A_sub, priors and half-sets of the real set; images simulated."""
