@@ -13,13 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sta_mpi.align.grid_search import Band, score_candidates, shift_phase_matrix, take_band
-from sta_mpi.align.observation import TiltSamples
+from sta_mpi.align.observation import BoxSamples, TiltSamples
 from sta_mpi.align.polish import Pose
 from sta_mpi.align.reference import Reference
 from sta_mpi.geometry.rotations import angular_distance_deg
 from sta_mpi.geometry.sampling import local_rotations, shift_grid
 
 Floats = NDArray[np.float64]
+Samples = TiltSamples | BoxSamples
 LogPrior = Callable[[Floats, Floats], Floats]
 
 RESOLVED_DEG = 105.0
@@ -40,14 +41,14 @@ class OracleResult:
     score: float
 
 
-def score_pose(samples: TiltSamples, reference: Reference, band: Band, pose: Pose) -> float:
+def score_pose(samples: Samples, reference: Reference, band: Band, pose: Pose) -> float:
     """Log-likelihood of one pose with the grey scale fitted, cross |cross| / power."""
     score: float = _scores(samples, reference, band, pose.R_p2t[None],
                            pose.shift_xyz_px[None])[0, 0]
     return score
 
 
-def oracle_search(samples: TiltSamples, reference: Reference, band: Band, rotations: Floats,
+def oracle_search(samples: Samples, reference: Reference, band: Band, rotations: Floats,
                   step_deg: float, shifts_px: Floats, shift_step_px: float,
                   log_prior: LogPrior) -> OracleResult:
     """Search rotations (R, 3, 3) times shifts (S, 3) [px, tomogram axes], then ever finer grids.
@@ -79,7 +80,7 @@ def oracle_search(samples: TiltSamples, reference: Reference, band: Band, rotati
         step_deg, shift_step_px = fine_deg, fine_px
 
 
-def _refine(samples: TiltSamples, reference: Reference, band: Band, pose: Pose, range_deg: float,
+def _refine(samples: Samples, reference: Reference, band: Band, pose: Pose, range_deg: float,
             step_deg: float, range_px: float, step_px: float, log_prior: LogPrior
             ) -> OracleResult:
     """The best of a grid about one pose."""
@@ -90,7 +91,7 @@ def _refine(samples: TiltSamples, reference: Reference, band: Band, pose: Pose, 
     return OracleResult(Pose(rotations[i], shifts[j]), float(scores[i, j]))
 
 
-def _scores(samples: TiltSamples, reference: Reference, band: Band, rotations: Floats,
+def _scores(samples: Samples, reference: Reference, band: Band, rotations: Floats,
             shifts_px: Floats) -> Floats:
     """(R, S) log-likelihoods with the grey scale fitted."""
     picked = take_band(samples, band)

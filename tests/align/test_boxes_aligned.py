@@ -12,8 +12,10 @@ from scipy.spatial.transform import Rotation
 from sta_mpi.align.grid_search import Band, score_candidates, shift_phase_matrix, take_band
 from sta_mpi.align.observation import BoxSamples, TiltSamples
 from sta_mpi.align.observe import observe_box
+from sta_mpi.align.oracle import oracle_search, score_pose
 from sta_mpi.align.polish import PolishSettings, Pose, polish_pose
-from sta_mpi.align.reference import prepare_reference
+from sta_mpi.align.reference import prepare_reference, shell_means
+from sta_mpi.align.scores import flat_gain, with_gain
 from sta_mpi.align.voxels import EarlyMerged, box_problem, merge_tilts, prefer_voxels
 from sta_mpi.geometry.rotations import angular_distance_deg
 from sta_mpi.geometry.sampling import local_rotations, shift_grid
@@ -176,6 +178,34 @@ def test_the_oracle_finds_the_planted_pose_of_a_box(reference):
     i, j = np.unravel_index(scores.loglik(1.0).argmax(), scores.cross.shape)
     assert (i, j) == (11, 17)
     assert scores.ncc().argmax() == scores.loglik(1.0).argmax()
+
+
+def test_the_refined_oracle_ends_at_the_polished_pose_of_a_box(reference):
+    rng = np.random.default_rng(11)
+    R, shift = random_pose(rng)
+    samples, band = make_box(R, shift, 0.5, rng), Band(0.0, R_MAX)
+    turns = R @ Rotation.from_rotvec([0.05, -0.04, 0.03]).as_matrix() @ local_rotations(12.0, 6.0)
+    oracle = oracle_search(samples, reference, band, turns, 6.0, shift + shift_grid(1.0, 1.0), 1.0,
+                           lambda R, shifts: np.zeros((len(R), len(shifts))))
+    found = polish_pose(box_problem(samples, reference.volume, LAYOUT),
+                        Pose(turns[0], shift), PolishSettings())
+    assert angular_distance_deg(found.R_p2t, oracle.pose.R_p2t) < 1.5
+    assert oracle.score <= found.score * (1 + 1e-4)
+    assert score_pose(samples, reference, band, Pose(
+        found.R_p2t, found.shift_xyz_px)) == pytest.approx(found.score, rel=1e-3)
+
+
+def test_a_flat_gain_makes_the_shells_of_a_box_count_alike(reference):
+    samples = make_box(np.eye(3), np.zeros(3), 2.0)
+    gain = flat_gain(samples, reference.shell_power)
+    flat = with_gain(samples, gain)
+    expected = shell_means(flat.weight_rft.astype(float)) * reference.shell_power
+    before = shell_means(samples.weight_rft.astype(float)) * reference.shell_power
+    # steep curves are interpolated between shells
+    assert 0.5 < expected[2:R_MAX].min() < expected[2:R_MAX].max() < 2.0
+    assert before[2:R_MAX].max() > 100 * before[2:R_MAX].min()
+    np.testing.assert_allclose(flat.data_rft[0, 3, 4], gain[5] * samples.data_rft[0, 3, 4],
+                               rtol=1e-5)
 
 
 def test_band_of_a_box_holds_one_of_each_pair_of_mates():
