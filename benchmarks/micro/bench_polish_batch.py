@@ -27,15 +27,18 @@ BOX, R_MAX = 32, 12
 class CountingSamples:
     """Samples of all particles of a batch on the host, with the time their sums took."""
 
-    def __init__(self, volume, packed, layout):
-        self._own = [place_samples(volume, [p], layout, "cpu") for p in packed]
+    def __init__(self, packed, layout):
+        self._own = [place_samples([p], layout, "cpu") for p in packed]
         self._tilts = len(packed[0].w)
         self.seconds, self.evaluations, self.calls = 0.0, 0, 0
 
-    def evaluate(self, n_sums, axes, cycles, rows, count):
+    def hold(self, volume):
+        return self._own[0].hold(volume)
+
+    def evaluate(self, held, n_sums, axes, cycles, rows, count):
         start, m = time.process_time(), self._tilts
         parts = [self._own[rows[i] // m].evaluate(
-            n_sums, axes[i : i + m], cycles[i : i + m], rows[i : i + m], count[i : i + m])
+            held, n_sums, axes[i : i + m], cycles[i : i + m], rows[i : i + m], count[i : i + m])
             for i in range(0, len(rows), m)]
         found = np.concatenate(parts)
         self.seconds += time.process_time() - start
@@ -72,7 +75,8 @@ def main() -> None:
             off = Rotation.from_rotvec(np.radians(3) * rng.normal(size=3))
             starts.append([Pose((pose * off).as_matrix(), rng.normal(size=3))])
         batch = PoseBatch(volume, packed, layout, [R] * size, BOX)
-        batch._placed = samples = CountingSamples(volume, packed, layout)
+        batch._placed = samples = CountingSamples(packed, layout)
+        batch._held = [samples.hold(volume)]
         costs = []
         for i in range(rounds + 1):
             samples.seconds, samples.evaluations, samples.calls = 0.0, 0, 0

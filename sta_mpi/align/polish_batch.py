@@ -36,6 +36,25 @@ class Particles(Protocol):
              counts: Sequence[NDArray[np.int64]]) -> list[PoseSums]: ...
 
 
+class OneByOne:
+    """Particles of any kind (such as boxes) that are evaluated one after the other."""
+
+    def __init__(self, problems: Sequence[PoseFunction]) -> None:
+        self._problems = problems
+
+    def __len__(self) -> int:
+        return len(self._problems)
+
+    def __getitem__(self, i: int) -> PoseFunction:
+        return self._problems[i]
+
+    def sums(self, which: NDArray[np.int64], R_p2t: Floats, shift_xyz_px: Floats,
+             counts: Sequence[NDArray[np.int64]]) -> list[PoseSums]:
+        """Sums of particle which[i] at pose i; see `Particles`."""
+        return [self._problems[i].sums(R, shift, count)
+                for i, R, shift, count in zip(which, R_p2t, shift_xyz_px, counts, strict=True)]
+
+
 def polish_batch(particles: Particles, starts: Sequence[Sequence[Pose]],
                  settings: PolishSettings | None = None,
                  counts: Sequence[NDArray[np.integer] | None] | None = None,

@@ -15,7 +15,7 @@ from scipy.spatial.transform import Rotation
 
 from sta_mpi.align.multi_start import polish_best
 from sta_mpi.align.polish import PolishSettings, Pose, polish_pose, polish_steps
-from sta_mpi.align.polish_batch import polish_batch, run_together
+from sta_mpi.align.polish_batch import OneByOne, polish_batch, run_together
 from sta_mpi.kernels.gather import gather_slices, prepare_gather
 from sta_mpi.kernels.polish import PoseBatch, make_layout, pack_samples
 from sta_mpi.signal.fft import FftPlans, shift_phases
@@ -93,6 +93,13 @@ def test_searches_of_one_particle_run_together_as_alone():
     starts = [moved(truth[1], angle, 3) for angle in (1, 4, 8)]
     found = run_together(batch, [(1, polish_steps(batch[1], s)) for s in starts])
     assert all(same(a, polish_pose(batch[1], s)) for a, s in zip(found, starts, strict=True))
+
+
+def test_particles_of_any_kind_run_together_one_by_one():
+    batch, truth = particles(24, 2, 5, "cpu")
+    starts = [[moved(t, 4, i)] for i, t in enumerate(truth)]
+    found, expected = (polish_batch(b, starts) for b in (OneByOne(list(batch)), batch))
+    assert all(same(a[0], b[0]) for a, b in zip(found, expected, strict=True))
 
 
 def test_no_particles_give_no_results():

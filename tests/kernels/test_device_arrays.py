@@ -5,6 +5,7 @@ Without a GPU the cases run in numba's simulator, in a process of its own:
 """
 
 import gc
+import inspect
 import os
 import subprocess
 import sys
@@ -155,24 +156,43 @@ def check_what_was_kept_goes_with_its_source():
     assert len(kept) == 1
 
 
-def check_batch_evaluates_several_poses_of_a_particle_in_one_launch():
+def check_batch_evaluates_poses_of_all_references_with_one_launch_each(monkeypatch):
+    from sta_mpi.kernels.polish import cuda
+
     rng, n = np.random.default_rng(1), 7
-    padded = np.fft.rfftn(rng.normal(size=(n, n, n))).astype(np.complex64)
-    volume, layout = pack_volume(padded, n), make_layout(n, [1, 2])
+    volumes = [pack_volume(np.fft.rfftn(rng.normal(size=(n, n, n))).astype(np.complex64), n)
+               for _ in range(2)]
+    layout = make_layout(n, [1, 2])
     rotations = [Rotation.random(m, rng=m).as_matrix() for m in (2, 1, 3)]
     packed = [pack_samples(*slices(len(R), m=len(R), n=n)[:2], layout) for R in rotations]
-    batch, on_cpu = (PoseBatch(volume, packed, layout, rotations, n, d) for d in ("gpu", "cpu"))
-    which, R = np.array([2, 0, 2]), Rotation.random(3, rng=9).as_matrix()
-    shift = rng.normal(size=(3, 3))
-    counts = [np.full(len(rotations[i]), c) for i, c in zip(which, (layout.n_samples, 3, 0),
-                                                            strict=True)]
+    batch, on_cpu = (PoseBatch(volumes, packed, layout, rotations, n, d) for d in ("gpu", "cpu"))
+    assert len(batch) == 6
+    which, R = np.array([5, 0, 2, 3]), Rotation.random(4, rng=9).as_matrix()
+    shift = rng.normal(size=(4, 3))
+    counts = [np.full(len(rotations[i % 3]), c)
+              for i, c in zip(which, (layout.n_samples, 3, 0, layout.n_samples), strict=True)]
+    launches = []
+    for n_sums, kernel in list(cuda.KERNELS.items()):
+        monkeypatch.setitem(cuda.KERNELS, n_sums, Launches(kernel, launches))
     found, expected = (b.sums(which, R, shift, counts) for b in (batch, on_cpu))
+    assert [grid for grid, _ in launches] == [5, 5]
     for a, b in zip(found, expected, strict=True):
         size = np.abs(b.H).max(axis=1) + 1e-30
         assert (np.abs(a.H - b.H) <= 2e-5 * np.sqrt(np.outer(size, size))).all()
         assert abs(a.cross - b.cross) <= 2e-5 * (np.abs(b.gd).max() + abs(b.cross))
     assert found[2].power == 0
     assert found[0].power > 0
+
+
+class Launches:
+    """A kernel that notes with how many blocks and threads it is launched."""
+
+    def __init__(self, kernel, noted):
+        self._kernel, self._noted = kernel, noted
+
+    def __getitem__(self, configuration):
+        self._noted.append(configuration)
+        return self._kernel[configuration]
 
 
 def check_the_host_is_the_device_of_the_simulator():
@@ -190,11 +210,8 @@ CHECKS = [value for name, value in list(globals().items()) if name.startswith("c
 
 def run_checks() -> str:
     for check in CHECKS:
-        if check is check_volume_and_samples_are_uploaded_once:
-            with pytest.MonkeyPatch.context() as patch:
-                check(patch)
-        else:
-            check()
+        with pytest.MonkeyPatch.context() as patch:
+            check(*[patch] * len(inspect.signature(check).parameters))
     return f"{len(CHECKS)} checks hold"
 
 

@@ -136,6 +136,7 @@ def _run(n_sums: int, volume: GatherVolume, axes: Floats, shift_px: Floats,
         raise ValueError(f"shifts {np.shape(shift_px)}, expected ({m}, 2)")
     if used.shape != (m,) or (used < 0).any() or (used > layout.n_samples).any():
         raise ValueError(f"count must be ({m},) integers from 0 to {layout.n_samples}")
-    return place_samples(volume, [packed], layout, device).evaluate(
-        n_sums, np.ascontiguousarray(axes, np.float64) * volume.scale,
+    placed = place_samples([packed], layout, device)
+    return placed.evaluate(
+        placed.hold(volume), n_sums, np.ascontiguousarray(axes, np.float64) * volume.scale,
         np.ascontiguousarray(shift_px, np.float64) / n, np.arange(m), used)

@@ -1,7 +1,7 @@
-"""Tilt images of several particles and one reference, evaluated together.
+"""Tilt images of several particles and one or more references, evaluated together.
 
 On a GPU the samples of all particles lie in the same arrays, and one launch serves every pose
-that is asked for. On the CPU particles follow one another.
+that is asked for of a reference. On the CPU particles follow one another.
 """
 
 from collections.abc import Sequence
@@ -20,28 +20,34 @@ Floats = NDArray[np.float64]
 
 
 class PoseBatch:
-    """Particles as functions of their poses; `batch[i]` is the `PoseProblem` of one.
+    """Particles as functions of their poses, with each of the references.
+
+    `batch[k * n_particles + i]` is the `PoseProblem` of particle i with reference k.
 
     Parameters
     ----------
-    volume, layout, n, device : as for `PoseProblem`, common to all particles
-    packed : PackedSamples of every particle      all of one dtype
-    rotations : (m_i, 3, 3) float64 of every one  tomogram axes to image axes of every tilt
+    volumes : GatherVolume or a sequence of them   one scale, common to all particles
+    packed : PackedSamples of every particle       all of one dtype
+    layout, n, device : as for `PoseProblem`, common to all particles
+    rotations : (m_i, 3, 3) float64 of every one   tomogram axes to image axes of every tilt
     """
 
-    def __init__(self, volume: GatherVolume, packed: Sequence[PackedSamples],
-                 layout: SampleLayout, rotations: Sequence[Floats], n: int,
-                 device: str = "cpu") -> None:
+    def __init__(self, volumes: GatherVolume | Sequence[GatherVolume],
+                 packed: Sequence[PackedSamples], layout: SampleLayout,
+                 rotations: Sequence[Floats], n: int, device: str = "cpu") -> None:
         if len(packed) != len(rotations) or len({p.w.dtype for p in packed}) > 1:
             raise ValueError(f"{len(packed)} particles of {len(rotations)} lists of rotations: "
                              "expected as many, with samples of one dtype")
+        references = [volumes] if isinstance(volumes, GatherVolume) else list(volumes)
         self._placed: PlacedSamples | None = None
         if check_device(device) and packed:
-            self._placed = place_samples(volume, packed, layout, device)
+            self._placed = place_samples(packed, layout, device)
+        self._held = [self._placed.hold(v) if self._placed else None for v in references]
+        self.n_particles = len(packed)
         first = np.cumsum([0, *(len(p.w) for p in packed)])
         self._problems = [
-            PoseProblem(volume, p, layout, R, n, device, self._placed, int(row))
-            for p, R, row in zip(packed, rotations, first, strict=False)]
+            PoseProblem(v, p, layout, R, n, device, self._placed, int(row))
+            for v in references for p, R, row in zip(packed, rotations, first, strict=False)]
 
     def __len__(self) -> int:
         return len(self._problems)
@@ -51,22 +57,29 @@ class PoseBatch:
 
     def sums(self, which: NDArray[np.int64], R_p2t: Floats, shift_xyz_px: Floats,
              counts: Sequence[NDArray[np.int64]]) -> list[PoseSums]:
-        """Sums of particle which[i] at pose i, over the first counts[i] samples of its tilts.
+        """Sums of problem which[i] at pose i, over the first counts[i] samples of its tilts.
 
         Parameters
         ----------
-        which : (a,) int                 particles; one may be asked for several times
+        which : (a,) int                 problems; one may be asked for several times
         R_p2t : (a, 3, 3), shift_xyz_px : (a, 3) float64
         counts : (m_i,) int64 of each
         """
         problems = [self._problems[i] for i in which]
         asked = list(zip(problems, R_p2t, shift_xyz_px, counts, strict=True))
-        if self._placed is None or not asked:
+        if self._placed is None:
             return [p.sums(R, shift, count) for p, R, shift, count in asked]
-        poses = [p.tilt_poses(R, shift) for p, R, shift, _ in asked]
-        found = self._placed.evaluate(
-            inline.N_SUMS, np.concatenate([axes for axes, _ in poses]),
-            np.concatenate([cycles for _, cycles in poses]),
-            np.concatenate([p.rows for p in problems]), np.concatenate(counts))
-        ends = np.cumsum([p.n_tilts for p in problems])[:-1]
-        return [p.combined(own) for p, own in zip(problems, np.split(found, ends), strict=True)]
+        found: dict[int, PoseSums] = {}
+        reference = np.asarray(which, np.int64) // max(self.n_particles, 1)
+        for k in np.unique(reference):
+            own = np.flatnonzero(reference == k).tolist()
+            poses = [asked[i][0].tilt_poses(*asked[i][1:3]) for i in own]
+            sums = self._placed.evaluate(
+                self._held[k], inline.N_SUMS, np.concatenate([axes for axes, _ in poses]),
+                np.concatenate([cycles for _, cycles in poses]),
+                np.concatenate([problems[i].rows for i in own]),
+                np.concatenate([counts[i] for i in own]))
+            ends = np.cumsum([problems[i].n_tilts for i in own])[:-1]
+            for i, tilts in zip(own, np.split(sums, ends), strict=True):
+                found[i] = problems[i].combined(tilts)
+        return [found[i] for i in range(len(problems))]

@@ -1,8 +1,8 @@
 """Samples of particles where they are evaluated: in the memory of the host or of a GPU.
 
-Both kinds take poses of tilts and give their sums; a GPU keeps samples and reference, so only
-poses and sums travel. Samples of several particles may lie in one object, tilt after tilt;
-`rows` says which of them a call means.
+Both kinds take a reference and poses of tilts and give their sums; a GPU keeps samples and
+references, so only poses and sums travel. Samples of several particles may lie in one object,
+tilt after tilt; `rows` says which of them a call means.
 """
 
 from collections.abc import Sequence
@@ -22,54 +22,60 @@ Integers = NDArray[np.int64]
 
 
 class PlacedSamples(Protocol):
-    """Samples and reference on a device."""
+    """Samples on a device."""
 
-    def evaluate(self, n_sums: int, axes: Floats, cycles: Floats, rows: Integers,
+    def hold(self, volume: GatherVolume) -> Any:
+        """The reference as `evaluate` takes it, on the same device."""
+
+    def evaluate(self, volume: Any, n_sums: int, axes: Floats, cycles: Floats, rows: Integers,
                  count: Integers) -> Floats:
         """Sums (a, n_sums) of `a` tilts: axes (a, 2, 3) in padded units, cycles (a, 2) per index,
         rows (a,) of the samples and count (a,) how many of each, from the first one."""
 
 
-def place_samples(volume: GatherVolume, packed: Sequence[PackedSamples], layout: SampleLayout,
-                  device: str) -> PlacedSamples:
-    """Put samples of one or more particles, and the reference, where they are evaluated."""
+def place_samples(packed: Sequence[PackedSamples], layout: SampleLayout, device: str
+                  ) -> PlacedSamples:
+    """Put samples of one particle, or on a GPU of several, where they are evaluated."""
     kind: Any = _DeviceSamples if check_device(device) else _HostSamples
-    placed: PlacedSamples = kind(volume, packed, layout)
+    placed: PlacedSamples = kind(packed, layout)
     return placed
 
 
 class _HostSamples:
     """Samples of one particle on the host, as they are; `rows` must be all of its tilts."""
 
-    def __init__(self, volume: GatherVolume, packed: Sequence[PackedSamples],
-                 layout: SampleLayout) -> None:
+    def __init__(self, packed: Sequence[PackedSamples], layout: SampleLayout) -> None:
         (own,) = packed
         parts = [own.dre, own.dim, own.w]
         if own.w.dtype == np.float16:
             parts = [x.view(np.uint16) for x in parts]
-        self._volume = volume.floats, volume.row, volume.plane, volume.reach
         self._samples = *parts, layout.kx, layout.ky
 
-    def evaluate(self, n_sums: int, axes: Floats, cycles: Floats, rows: Integers,
+    def hold(self, volume: GatherVolume) -> Any:
+        return volume.floats, volume.row, volume.plane, volume.reach
+
+    def evaluate(self, volume: Any, n_sums: int, axes: Floats, cycles: Floats, rows: Integers,
                  count: Integers) -> Floats:
         out = np.zeros((len(axes), n_sums))
         if count.any():
-            cpu.pose_sums(*self._volume, axes, cycles, *self._samples, count, out)
+            cpu.pose_sums(*volume, axes, cycles, *self._samples, count, out)
         return out
 
 
 class _DeviceSamples:
     """Samples of one or more particles on a GPU, uploaded when it is made."""
 
-    def __init__(self, volume: GatherVolume, packed: Sequence[PackedSamples],
-                 layout: SampleLayout) -> None:
-        self._volume = device_volume(volume)
+    def __init__(self, packed: Sequence[PackedSamples], layout: SampleLayout) -> None:
         self._samples = [_upload_rows([getattr(p, name) for p in packed])
                          for name in ("dre", "dim", "w")]
         self._frequencies = _device_layout(layout)
         self._scratch = Scratch()
 
-    def evaluate(self, n_sums: int, axes: Floats, cycles: Floats, rows: Integers,
+    def hold(self, volume: GatherVolume) -> Any:
+        v = device_volume(volume)
+        return v.floats, v.row, v.plane, v.reach
+
+    def evaluate(self, volume: Any, n_sums: int, axes: Floats, cycles: Floats, rows: Integers,
                  count: Integers) -> Floats:
         from sta_mpi.kernels.polish import cuda
 
@@ -77,10 +83,10 @@ class _DeviceSamples:
         if not count.any():
             return out
         poses = np.column_stack([axes.reshape(-1, 6), cycles, rows, count])
-        found, v = self._scratch.array("sums", out.shape, np.float64), self._volume
+        found = self._scratch.array("sums", out.shape, np.float64)
         cuda.KERNELS[n_sums][len(poses), cuda.THREADS](
-            v.floats, v.row, v.plane, v.reach, self._scratch.filled("poses", poses),
-            *self._samples, *self._frequencies, found)
+            *volume, self._scratch.filled("poses", poses), *self._samples, *self._frequencies,
+            found)
         found.copy_to_host(out)
         return out
 

@@ -101,7 +101,8 @@ class PoseProblem:
             raise ValueError(f"rotation has shape {self.rotation.shape}, expected (m, 3, 3)")
         self._scales = packed.data_scale, packed.weight_scale
         self._scale = volume.scale
-        self._placed = placed or place_samples(volume, [packed], layout, device)
+        self._placed = placed or place_samples([packed], layout, device)
+        self._volume = self._placed.hold(volume)
         self.rows = np.arange(first_row, first_row + self.n_tilts)
 
     def sums(self, R_p2t: Floats, shift_xyz_px: Floats, count: NDArray[np.int64]) -> PoseSums:
@@ -126,7 +127,7 @@ class PoseProblem:
     def _evaluate(self, n_sums: int, R_p2t: Floats, shift_xyz_px: Floats,
                   count: NDArray[np.int64]) -> Floats:
         return self._placed.evaluate(
-            n_sums, *self.tilt_poses(R_p2t, shift_xyz_px), self.rows, count)
+            self._volume, n_sums, *self.tilt_poses(R_p2t, shift_xyz_px), self.rows, count)
 
     def radius(self, count: NDArray[np.int64]) -> float:
         """Largest |k| of the first `count` (m,) samples, at least 1 [index units]."""
