@@ -57,7 +57,7 @@ def run(parameters: FscParameters, folder: JobFolder, runtime: Any) -> JobOutcom
     else:
         halves = read_half_maps(p.half1, p.half2, p.voxel_A)
         # before anything is written: a model that does not fit leaves no half-done folder
-        found = _against_model(p, halves.merged, p.half1)
+        found = _against_model(p, halves.merged, half_map_files(p.half1, p.half2)[0])
         outcome = _half_map_curves(p, folder, halves)
     if found is not None:
         _add_model(found, folder, outcome)

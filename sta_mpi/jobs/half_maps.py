@@ -19,7 +19,13 @@ LEAST_BOX_PX = 8
 
 
 def half_map_files(half1: Path, half2: Path | None) -> list[Path]:
-    """Both half maps; the second is found by its name where it is not given."""
+    """Both half maps; the second is found by its name where it is not given.
+
+    `half1` may be the folder of a job that holds one pair: `half1.mrc`, or RELION's
+    `run_half1_class001_unfil.mrc`.
+    """
+    if half1.is_dir():
+        half1 = _half1_of_folder(half1)
     if half2 is not None:
         return [half1, half2]
     other = other_half(half1)
@@ -30,6 +36,16 @@ def half_map_files(half1: Path, half2: Path | None) -> list[Path]:
         raise UsageError(f"--half2 is needed: the name {half1.name} holds no half1 "
                          "or half2 to find it by. Pass both maps.")
     return [half1, other]
+
+
+def _half1_of_folder(folder: Path) -> Path:
+    """The map of half 1 in a folder; RELION's intermediate `run_it*` maps are left out."""
+    found = sorted(p for p in folder.glob("*half1*.mrc") if not p.name.startswith("run_it"))
+    if len(found) != 1:
+        names = ", ".join(p.name for p in found[:4]) or "none"
+        raise InputError(f"{folder}: {len(found)} maps are named half1 ({names}), expected one. "
+                         "Name the map itself.")
+    return found[0]
 
 
 def read_half_maps(half1: Path, half2: Path | None, voxel_A: float | None) -> HalfMaps:

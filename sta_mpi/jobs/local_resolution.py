@@ -43,6 +43,8 @@ Ints = NDArray[np.intp]
 
 WINDOW_RESOLUTIONS = 10.0
 """Default diameter of the window in units of the resolution."""
+WORST_A = 50.0
+"""As RELION's --locres_minres."""
 FEW_POINTS = 20
 
 
@@ -131,7 +133,8 @@ class LocalResolutionJob:
         thresholds = null_threshold(curves[n:], p.threshold, p.significance)
         s_per_A = local_frequency(curves[:n], thresholds, self.plan.window,
                                   self.plan.fsc.voxel_A)
-        return LocalResult(curves[:n], curves[n:], thresholds, np.maximum(s_per_A, 1 / p.worst_A))
+        worst_A = p.worst_A or worst_resolution_A(self.plan.fsc)
+        return LocalResult(curves[:n], curves[n:], thresholds, np.maximum(s_per_A, 1 / worst_A))
 
 
 def input_files(parameters: LocalResolutionParameters) -> list[Path]:
@@ -180,6 +183,12 @@ def _window_px(p: LocalResolutionParameters, fsc: FscResult) -> int:
         raise InputError("the FSC of the half maps is below 0.143 from the first shell on: there "
                          "is no resolution to choose a window by. Pass --window-A.")
     return int(min(max(round(WINDOW_RESOLUTIONS * limit_A / voxel_A), LEAST_WINDOW_PX), box // 2))
+
+
+def worst_resolution_A(fsc: FscResult) -> float:
+    """Worst resolution that is written where the user names none."""
+    limit_A = fsc.resolution_A()
+    return max(WORST_A, 4.0 * limit_A) if np.isfinite(limit_A) else WORST_A
 
 
 def memory_plan(plan: Plan) -> MemoryPlan:

@@ -31,7 +31,7 @@ class FscMaskParameters(JobParameters):
 class FscParameters(FscMaskParameters):
     """Fourier shell correlation of two half maps, with phase-randomisation correction."""
 
-    half1: Path | None = Field(None, description="First half map (MRC).")
+    half1: Path | None = Field(None, description="First half map (MRC); or its folder.")
     half2: Path | None = Field(
         None, description="Second half map; default: the name of the first with half1 -> half2.")
     map: Path | None = Field(

@@ -10,7 +10,7 @@ from sta_mpi.jobs.parameters.base import ParallelParameters
 class LocalResolutionParameters(ParallelParameters):
     """Resolution of every part of a map, and the map filtered by it."""
 
-    half1: Path = Field(description="First half map (MRC), unfiltered.")
+    half1: Path = Field(description="First half map (MRC), unfiltered; or its folder.")
     half2: Path | None = Field(
         None, description="Second half map; default: the name of the first with half1 -> half2.")
     mask: Path | None = Field(
@@ -33,8 +33,9 @@ class LocalResolutionParameters(ParallelParameters):
         0.05, gt=0, le=0.5, description="Share of windows of noise that may pass a shell.")
     n_permutations: int = Field(
         500, ge=50, le=100_000, description="Pairs of unrelated windows that measure the noise.")
-    worst_A: float = Field(
-        50.0, gt=0, description="Worst resolution that is written [Å].")
+    worst_A: float | None = Field(
+        None, gt=0, description="Worst resolution that is written [Å]; default: 50, or 4 times the "
+        "resolution where that is more.")
     auto_b_factor: bool = Field(
         False, description="Sharpen the filtered map by the B-factor of its Guinier plot.")
     b_fit_low_A: float = Field(10.0, gt=0, description="Fit the Guinier plot from here [Å].")

@@ -10,7 +10,7 @@ from sta_mpi.jobs.parameters.fsc import FscMaskParameters
 class PostprocessParameters(FscMaskParameters):
     """Half maps to a sharpened map with its resolution, as RELION's postprocess."""
 
-    half1: Path = Field(description="First half map (MRC), unfiltered.")
+    half1: Path = Field(description="First half map (MRC), unfiltered; or its folder.")
     half2: Path | None = Field(
         None, description="Second half map; default: the name of the first with half1 -> half2.")
     auto_mask: bool = Field(

@@ -80,7 +80,7 @@ def local_histogram(resolution_A: Floats, overall_A: float) -> "Figure":
         axes.axvline(overall_A, color=ORANGE, linewidth=1.5, linestyle="--",
                      label=f"whole map {overall_A:.3g} Å")
     axes.set(xlabel="local resolution [Å]", ylabel="points")
-    axes.legend(loc="upper right")
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, 1.14), ncols=2)
     return figure
 
 

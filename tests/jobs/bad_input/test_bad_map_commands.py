@@ -106,6 +106,13 @@ def test_map_commands_accept_the_good_maps(project):
     project.accepts((*LOCAL[:-1], "local", "--mask", "mask/mask.mrc", "--window-A", "100"))
 
 
+def test_half_maps_are_found_in_the_folder_of_a_job(project):
+    project.accepts(("postprocess", "--half1", "maps", "--quiet", "-o", "out"))
+    project.path("maps/more_half1.mrc").write_bytes(project.path("maps/half1.mrc").read_bytes())
+    project.refuses(("postprocess", "--half1", "maps", "--quiet", "-o", "other"), 3,
+                    "2 maps are named half1 .half1.mrc, more_half1.mrc., expected one")
+
+
 def test_half_maps_that_share_nothing_are_said_to_share_nothing(project):
     rng = np.random.default_rng(1)
     for half in (1, 2):
