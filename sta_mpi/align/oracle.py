@@ -30,7 +30,14 @@ KEPT = 8
 """Candidates that enter the second grid; half as many enter each further one."""
 
 LAST_STEP_PX = 0.5
-"""Largest displacement at the edge of the band [px of the box / 2 pi] of the last grid."""
+"""Largest displacement at the edge of the band [px of the box / 2 pi] from which grids may end."""
+
+LAST_GAIN = 0.05
+"""Grids end when halving their steps gains less log-likelihood than this: the grid itself no
+longer matters (half of the margin of the check)."""
+
+MOST_HALVINGS = 8
+"""Grids beyond the step of `LAST_STEP_PX`, 1/256 of it, at any signal."""
 
 
 @dataclass(frozen=True)
@@ -58,16 +65,21 @@ def oracle_search(samples: Samples, reference: Reference, band: Band, rotations:
     step_deg, shift_step_px : float    spacing of the lists
     log_prior : function of rotations (m, 3, 3) and shifts (s, 3), gives (m, s); -inf outside
                 the limits of the search
+
+    Notes
+    -----
+    The grids end where halving their steps no longer changes the score.
     """
     r = min(band.r_max, max(RESOLVED_DEG / step_deg, 4.0))
     scores = _scores(samples, reference, Band(band.r_min, r), rotations, shifts_px)
     scores = scores + log_prior(rotations, shifts_px)
     kept = [Pose(rotations[i], shifts_px[j])
             for i, j in _distinct(scores, rotations, 1.2 * step_deg, KEPT)]
-    n_kept, best = KEPT, OracleResult(kept[0], -np.inf)
+    n_kept, best, n_last = KEPT, OracleResult(kept[0], -np.inf), 0
     last_deg = np.degrees(LAST_STEP_PX / band.r_max)
     while True:
-        is_last = step_deg <= last_deg and r >= band.r_max
+        n_last += step_deg <= last_deg and r >= band.r_max
+        before = best.score if n_last > 1 else -np.inf
         fine_deg, fine_px = step_deg / 2, shift_step_px / 2
         r = min(band.r_max, max(RESOLVED_DEG / fine_deg, r))
         n_kept = max(2, n_kept // 2)
@@ -75,7 +87,7 @@ def oracle_search(samples: Samples, reference: Reference, band: Band, rotations:
                          shift_step_px, fine_px, log_prior) for pose in kept]
         found.sort(key=lambda result: -result.score)
         best, kept = found[0], [f.pose for f in found[:n_kept]]
-        if is_last:
+        if n_last and (best.score - before < LAST_GAIN or n_last > MOST_HALVINGS):
             return best
         step_deg, shift_step_px = fine_deg, fine_px
 
