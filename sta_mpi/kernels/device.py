@@ -11,6 +11,7 @@ With `NUMBA_ENABLE_CUDASIM=1` all of it runs in numba's simulator, on the host.
 import importlib.util
 import math
 import os
+import sys
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -77,6 +78,21 @@ def device_memory_bytes() -> tuple[float, float]:
 
     free, total = cuda.current_context().get_memory_info()[:2]
     return float(free), float(total)
+
+
+def free_dropped() -> None:
+    """Give the memory of dropped arrays back to the GPU now.
+
+    numba keeps up to a fifth of the GPU for later, and cupy all of it, which other ranks on the
+    same GPU may need. Called before large arrays are made; waits for kernels under way.
+    """
+    if is_simulated():
+        return
+    from numba import cuda
+
+    cuda.current_context().deallocations.clear()
+    if "cupy" in sys.modules:
+        sys.modules["cupy"].get_default_memory_pool().free_all_blocks()
 
 
 def launch(kernel: Any, n_threads: int, *arguments: Any) -> None:
@@ -161,6 +177,7 @@ class DeviceVolume:
 
 
 def _upload_volume(volume: GatherVolume) -> DeviceVolume:
+    free_dropped()
     return DeviceVolume(upload(volume.floats), volume.row, volume.plane, volume.reach,
                         volume.scale)
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sta_mpi.errors import DataError
-from sta_mpi.kernels.device import Scratch, launch
+from sta_mpi.kernels.device import Scratch, free_dropped, launch
 from sta_mpi.kernels.insert.planes import InsertPlanes, planes_of_box, planes_of_slices
 
 Complex = NDArray[np.complex64]
@@ -54,6 +54,7 @@ class DeviceSums:
         reach = SAMPLES_A_VOXEL * max(1.0, 1.0 / least_pad) ** 3 * n_slices
         self.shift = 62 - math.frexp(reach * self.largest)[1]
         self.count_shift = 62 - math.frexp(reach)[1]
+        free_dropped()
         self._sums = cuda.device_array(self.shape, np.int64)
         self._refused = cuda.device_array(1, np.int64)
         self._scratch = Scratch()
@@ -112,6 +113,8 @@ class DeviceSums:
         if self._n_inserted > self._n_slices:
             raise ValueError(f"{self._n_inserted} slices inserted into sums made for "
                              f"{self._n_slices}: they might overflow")
+        if not planes.data.size:
+            return
         filled = self._scratch.filled
         launch(cuda.insert_kernel, planes.data.size, self._sums.reshape(-1), self.n,
                filled("data", planes.data), filled("weight", planes.weight), planes.pad,

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from sta_mpi.kernels.device import KeptByIdentity, Scratch, device_volume, upload
+from sta_mpi.kernels.device import KeptByIdentity, Scratch, device_volume, free_dropped, upload
 from sta_mpi.kernels.gather import GatherVolume
 from sta_mpi.kernels.options import check_device
 from sta_mpi.kernels.polish import cpu
@@ -66,6 +66,7 @@ class _DeviceSamples:
     """Samples of one or more particles on a GPU, uploaded when it is made."""
 
     def __init__(self, packed: Sequence[PackedSamples], layout: SampleLayout) -> None:
+        free_dropped()
         self._samples = [_upload_rows([getattr(p, name) for p in packed])
                          for name in ("dre", "dim", "w")]
         self._frequencies = _device_layout(layout)
