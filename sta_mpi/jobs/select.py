@@ -1,6 +1,7 @@
 """`select`: choose particles of a set, remove duplicates, join and split sets.
 
-The order is fixed: join, edit columns, filter rows, lattice, duplicates, numbers, names, split.
+The order is fixed: join, edit columns, filter rows, lattice, duplicates, holes, numbers,
+half-sets, names, split.
 Rank 0 alone works.
 """
 
@@ -21,7 +22,7 @@ from sta_mpi.formats.relion_tomograms import read_tomograms
 from sta_mpi.geometry.symmetry import symmetry_matrices
 from sta_mpi.jobs.averaging import check_symmetry
 from sta_mpi.jobs.folder import JobFolder, JobOutcome
-from sta_mpi.jobs.inputs import set_files
+from sta_mpi.jobs.inputs import assign_halves, set_files
 from sta_mpi.jobs.parameters.select import SelectParameters
 from sta_mpi.jobs.select_compare import Comparison, compare_with
 from sta_mpi.jobs.select_input import SelectInput, joined_sets, read_input, scores_of
@@ -104,6 +105,10 @@ def run(parameters: SelectParameters, folder: JobFolder, runtime: Any) -> JobOut
         warnings += _fill(chosen, parameters)
     for name, keeps in count_filters(parameters, rng):
         chosen.keep(name, keeps(chosen.particles))
+    if parameters.halves != "keep":
+        half = assign_halves(chosen.particles, parameters.halves, parameters.seed,
+                             parameters.cluster_distance_A)
+        chosen.particles = replace(chosen.particles, half=half)
     if parameters.lattice_spacing_A is not None:
         chosen.lattice = _lattice(chosen.particles, parameters)
     if chosen.is_new.any() or parameters.renumber == "always":

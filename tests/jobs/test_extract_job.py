@@ -346,6 +346,66 @@ def test_report_shows_particles(project, monkeypatch, tmp_path):
     assert results["images"] == 28 * N_TILTS
 
 
+def test_files_open_in_the_public_readers_of_their_formats(project):
+    """starfile and mrcfile know nothing of this program."""
+    import mrcfile
+    import starfile
+
+    folder = project[1]()
+    tables = starfile.read(folder / "particles.star", always_dict=True)
+    assert list(tables) == ["general", "optics", "particles"]
+    particles = tables["particles"]
+    assert len(particles) == 28
+    with mrcfile.open(particles["rlnImageName"][3]) as stack:
+        assert stack.is_image_stack()
+        assert stack.data.shape == (N_TILTS, BOX, BOX)
+        assert stack.voxel_size.x == pytest.approx(PIXEL_A)
+        assert stack.header.dmean == pytest.approx(stack.data.mean(), abs=1e-4)
+    boxes = project[1]("--form", "boxes")
+    assert mrcfile.validate(str(boxes / "Subtomograms/TS_01/1_data.mrc"))
+    assert mrcfile.validate(str(boxes / "Subtomograms/TS_01/1_weights.mrc"))
+    raw = starfile.read(project[1]("--form", "raw") / "tilt_images.star")
+    assert len(raw) == 28 * N_TILTS
+
+
+def test_particles_on_a_damaged_image_are_left_out_and_told(project, tmp_path):
+    """A NaN pixel quarantines the units that hold it; the others keep their places."""
+    import shutil
+
+    shutil.copytree(project[0] / "sim", tmp_path / "sim")
+    tomograms = read_tomograms(tmp_path / "sim/tomograms.star")
+    particles = read_particles(tmp_path / "sim/particles.star", tomograms)
+    ts = tomograms.tilt_series("TS_01")
+    x, y = np.rint(ts.position_px(particles.position_A[2])[4]).astype(int)
+    width, height = ts.image_size_px
+    path = tmp_path / "sim/tilt_images/TS_01.mrcs"
+    raw = bytearray(path.read_bytes())
+    place = len(raw) - 4 * (ts.n_tilts - 4) * width * height + 4 * (y * width + x)
+    raw[place:place + 4] = np.float32(np.nan).tobytes()
+    path.write_bytes(raw)
+    run("extract", "--optimisation-set", tmp_path / "sim/optimisation_set.star", "--box-px", 24,
+        "--unit-particles", 1, "--max-bad-share", 0.5, "--layout", "series", "-o",
+        tmp_path / "out")
+    kept = read_particles(tmp_path / "out/particles.star", tomograms)
+    assert particles.names[2] not in kept.names.tolist()
+    assert 20 < len(kept) < 28
+    record = json.loads((tmp_path / "out/job.json").read_text())
+    assert record["results"]["units_quarantined"] == 28 - len(kept)
+    assert any("left out" in text for text in record["warnings"])
+    # images of the last particle are still its own
+    number, _, stack = kept.image_names[-1].partition("@")
+    run("extract", "--optimisation-set", project[0] / "sim/optimisation_set.star", "--box-px", 24,
+        "-o", tmp_path / "good")
+    good = read_particles(tmp_path / "good/particles.star", tomograms)
+    first = int(number) - 1
+    assert np.array_equal(open_stack(stack)[first:first + N_TILTS],
+                          open_stack(good.image_names[-1])[:])
+    stopped = run("extract", "--optimisation-set", tmp_path / "sim/optimisation_set.star",
+                  "--box-px", 24, "--unit-particles", 1, "--max-bad-share", 0.01,
+                  "-o", tmp_path / "strict", code=5)
+    assert "NaN" in stopped.output
+
+
 @pytest.mark.parametrize(("words", "code", "says"), [
     (["--box-px", 41], 2, "box_px must be even"),
     (["--box-px", 40, "--window-px", 30], 2, "at least the box of 40 px"),

@@ -14,6 +14,10 @@ from sta_mpi.formats.relion_tomograms import read_tomograms
 from sta_mpi.formats.star import read_star, write_star
 from sta_mpi.formats.star_table import StarTable
 from sta_mpi.geometry.euler import matrix_from_relion_angles
+from sta_mpi.geometry.symmetry import symmetry_matrices
+from sta_mpi.pick.duplicates import DuplicateRule, remove_duplicates
+from sta_mpi.pick.lattice import LatticeRule, fill_holes, find_lattice
+from sta_mpi.pick.poses import pose_distance_deg
 
 PIXEL_A = 2.0
 
@@ -255,6 +259,38 @@ def test_filled_holes_are_new_particles_at_the_empty_sites(tmp_path, monkeypatch
     assert len(set(particles.names)) == n + 1
 
 
+def test_new_half_sets_hold_whole_clusters(project):
+    particles, _ = select("--halves", "clusters", "--cluster-distance-A", 70)
+    d = np.linalg.norm(particles.position_A[:, None] - particles.position_A[None], axis=-1)
+    near = (d < 70) & (particles.i_tomo[:, None] == particles.i_tomo[None]) & (d > 0)
+    assert near.sum() > 10
+    together = (particles.half[:, None] == particles.half[None])[near]
+    # chains of more than a tenth of all particles are cut
+    assert together.mean() > 0.8
+    assert np.bincount(particles.half)[1:].tolist() == [20, 20]
+
+
+def test_a_set_of_one_particle_and_one_without_scores_pass(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    save_project(tmp_path, n=1, names=("TS_1",))
+    table = read_star("particles.star").first
+    table.drop("rlnMaxValueProbDistribution", "rlnRandomSubset")
+    write_star("particles.star", [table])
+    particles, results = select("--min-distance-A", 10)
+    assert len(particles) == 1
+    assert results["half1"] == 0
+
+
+def test_scores_that_are_not_numbers_lose(project):
+    table = read_star("particles.star").first
+    score = table.floats("rlnMaxValueProbDistribution")
+    score[:5] = np.nan
+    table["rlnMaxValueProbDistribution"] = score
+    write_star("particles.star", [table])
+    particles, _ = select("--best-count", 35)
+    assert particles.names.tolist() == table.strings("rlnTomoParticleName")[5:].tolist()
+
+
 @pytest.mark.parametrize(("words", "code", "says"), [
     (["--keep-range", "rlnNothing:1:2"], 3, "no column rlnNothing"),
     (["--keep-range", "rlnAngleTilt:1"], 2, "LABEL:LOW:HIGH"),
@@ -353,3 +389,37 @@ def test_real_lattice_has_a_spacing_of_75_A_and_few_outliers(real, tmp_path, pag
         results = json.load(file)["results"]
     assert results["mean_neighbours"] > 3
     assert results["particles"] > 8000
+
+
+@pytest.mark.data
+def test_real_particles_that_are_taken_out_come_back_as_holes(real):
+    """300 particles with 5 or 6 neighbours, none next to another, filled from the others."""
+    words, _ = real
+    particles = read_particles(words[1], read_tomograms(words[3]))
+    c6 = symmetry_matrices("C6")
+    keep = remove_duplicates(
+        particles.position_A, particles.i_tomo, np.zeros(len(particles)), DuplicateRule(50.0),
+        particles.R_p2t, c6, np.zeros(len(particles), np.int8)).keep
+    particles = particles.select(keep)
+    rule = LatticeRule(73.0)
+    full = find_lattice(particles.position_A, particles.R_p2t, particles.i_tomo, rule, c6)
+    gone, blocked = [], set()
+    for row in np.random.default_rng(0).permutation(np.flatnonzero(full.count >= 5)):
+        if row not in blocked and len(gone) < 300:
+            gone.append(row)
+            blocked |= {row, *full.pairs[full.pairs[:, 0] == row, 1]}
+    lost, left = particles.select(np.array(gone)), particles.select(
+        np.setdiff1d(np.arange(len(particles)), gone))
+    lattice = find_lattice(left.position_A, left.R_p2t, left.i_tomo, rule, c6)
+    where, R, parent = fill_holes(left.position_A, left.R_p2t, left.i_tomo, lattice, rule, c6, 4)
+    i_tomo = left.i_tomo[parent]
+    distance, angle = [], []
+    for k in range(len(lost)):
+        own = np.flatnonzero(i_tomo == lost.i_tomo[k])
+        d = np.linalg.norm(where[own] - lost.position_A[k], axis=1)
+        distance.append(d.min())
+        angle.append(pose_distance_deg(R[own[d.argmin()]][None], lost.R_p2t[k][None], c6)[0])
+    assert np.mean(np.array(distance) < 15.0) > 0.98
+    # RELION refined these poses from the images: neighbours know them to 2 Å and 1 degree
+    assert 0.1 < np.median(distance) < 3.0
+    assert 0.1 < np.median(angle) < 1.5

@@ -101,6 +101,11 @@ class SelectParameters(InputSetParameters):
         None, ge=1, description="Keep at most this many in a tomogram, best first.")
 
     # 6. output
+    halves: Literal["keep", "random", "clusters"] = Field(
+        "keep", description="Half-sets: those of the file, new random ones, or whole clusters of "
+        "neighbours.")
+    cluster_distance_A: float = Field(
+        100.0, gt=0, description="Particles this near to each other are one cluster [Å].")
     renumber: Literal["auto", "always", "never"] = Field(
         "auto", description="Give particles new names: where names are repeated, always, or never "
         "(repeated names are refused).")
