@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sta_mpi.align.global_search import search_batch
+from sta_mpi.align.grid_search import Prior
 from sta_mpi.align.polish import Pose
 from sta_mpi.align.reference import Reference
 from sta_mpi.align.rotated_reference import RotatedSource, rotate_within
@@ -13,12 +14,14 @@ from sta_mpi.align.rotation_list import (
     PoseWindow,
     SearchList,
     make_search_list,
-    normal_rotations,
+    nearest_mates,
+    plan_search_list,
     random_subset,
 )
 from sta_mpi.align.voxel_band import make_voxel_band, merge_band, shift_phases_of_band
+from sta_mpi.geometry.rotations import angular_distance_deg
 from sta_mpi.geometry.symmetry import symmetry_matrices
-from sta_mpi.jobs.align_search import Search
+from sta_mpi.jobs.align_search import Search, search_centre
 from sta_mpi.jobs.averaging import Setup
 
 Floats = NDArray[np.float64]
@@ -45,11 +48,10 @@ class GlobalStarts:
         parameters = search.parameters
         self._band = make_voxel_band(
             setup.sizes.box_px, min(GLOBAL_BAND, search.band.r_max), search.band.r_min)
-        rotations, symmetry = search.rotations, parameters.symmetry
-        if parameters.cone_deg is not None:
-            order = parameters.global_order
-            rotations = normal_rotations(2 if order is None else order, symmetry)
-        self._list: SearchList = make_search_list(rotations, symmetry)
+        order, symmetry = parameters.global_order, parameters.symmetry
+        self._list: SearchList = (
+            make_search_list(search.rotations, symmetry) if parameters.cone_deg is None
+            else plan_search_list(2 if order is None else order, symmetry, parameters.cone_deg))
         if parameters.rotation_share < 1:
             self._list = self._list.subset(random_subset(
                 len(self._list), parameters.rotation_share, parameters.seed, search.i_round))
@@ -71,18 +73,35 @@ class GlobalStarts:
         rotated = self._rotate(half)
         found = search_batch(
             merged, rotated, self._phases, search.parameters.starts,
-            SEPARATION * search.rotation_step_deg, search_list=self._list, window=window,
-            operators=self._operators)
+            SEPARATION * search.rotation_step_deg, self._log_prior(rows), self._list, window,
+            self._operators)
         starts = []
-        for pose, candidates in zip(current, found, strict=True):
+        for row, pose, candidates in zip(rows, current, found, strict=True):
             of_particle = []
+            centre = search_centre(self._setup, search, row).R_p2t
             for g in range(n_references):
                 own = candidates.of_reference(g)
-                of_particle.append([
-                    Pose(rotated.rotations[r], pose.shift_xyz_px + shifts[s])
-                    for r, s in zip(own.i_rotation, own.i_shift, strict=True)])
+                # limits, priors and what is written are about the mate near the particle's pose
+                mates = nearest_mates(
+                    rotated.rotations[own.i_rotation], centre, self._operators)
+                of_particle.append([Pose(R, pose.shift_xyz_px + shifts[s])
+                                    for R, s in zip(mates, own.i_shift, strict=True)])
             starts.append(of_particle)
         return starts
+
+    def _log_prior(self, rows: list[int]) -> Floats | None:
+        """(b, R) log prior of the list's orientations; None where there is none."""
+        p, prior_R = self._search.parameters, self._search.prior_R
+        if p.angle_prior_deg is None and p.tilt_prior_deg is None:
+            return None
+        total = np.zeros((len(rows), len(self._list)))
+        for i, row in enumerate(rows):
+            mates = nearest_mates(self._list.rotations, prior_R[row], self._operators)
+            total[i] += Prior(p.angle_prior_deg).log_angle(
+                angular_distance_deg(prior_R[row], mates))
+            cosine = np.clip(mates[:, :, 2] @ prior_R[row, :, 2], -1.0, 1.0)
+            total[i] += Prior(p.tilt_prior_deg).log_angle(np.degrees(np.arccos(cosine)))
+        return total
 
     def _rotate(self, half: int) -> RotatedSource:
         if half not in self._rotated:

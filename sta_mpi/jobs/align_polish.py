@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from sta_mpi.align.dose_limits import dose_limits, ring_bands, sample_counts
 from sta_mpi.align.grid_search import whitened_power
-from sta_mpi.align.multi_start import polish_best
+from sta_mpi.align.multi_start import MARGIN, polish_best
 from sta_mpi.align.observation import BoxSamples, TiltSamples
 from sta_mpi.align.polish import PolishResult, PolishSettings, Pose
 from sta_mpi.align.posterior import log_evidence, mode_weights, retained
@@ -80,6 +80,10 @@ class PolishSearcher:
             box, bands if is_box else bands[:1], r_min)
         self._operators = symmetry_matrices(search.parameters.symmetry)
         parameters, voxel_A = search.parameters, setup.sizes.voxel_A
+        # constrained correlation is no log-likelihood: its differences are no probabilities
+        is_flat = parameters.score == "cc"
+        self._is_hard = is_flat or parameters.assignment == "hard"
+        self._margin = np.inf if is_flat else MARGIN
         self._relaxed = symmetry_matrices(search.parameters.relax_symmetry or "C1")
         self._settings = PolishSettings(
             bands=None if is_box else rings.stages,
@@ -147,7 +151,7 @@ class PolishSearcher:
         weights = np.where(owner < search.n_classes, 1.0, 0.0)
         real = np.flatnonzero(weights)
         weights[real] = mode_weights(evidence[real])
-        kept, shares = retained(weights, search.parameters.assignment == "hard")
+        kept, shares = retained(weights, self._is_hard)
         modes = [Mode(int(owner[i]), candidates[i].result.R_p2t,
                       candidates[i].result.shift_xyz_px, float(w))
                  for i, w in zip(kept, shares, strict=True)]
@@ -195,7 +199,8 @@ class PolishSearcher:
                 self._operators)]
             results = sorted(found, key=lambda r: -(r.score + r.log_prior))
         else:
-            results = polish_best(problem, starts, self._settings, count, around, self._operators)
+            results = polish_best(problem, starts, self._settings, count, around,
+                                  self._operators, self._margin)
         return [_Candidate(k, r, float("nan"), False) for r in results]
 
     def _columns(self, row: int, best: _Candidate, packed: PackedSamples | PackedVoxels
