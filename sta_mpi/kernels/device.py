@@ -43,11 +43,16 @@ def gpu_problem() -> str | None:
                if importlib.util.find_spec(module) is None]
     if missing:
         return f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} not installed"
-    if not n_devices():
-        visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-        return "no CUDA GPU is visible" + (
-            "" if visible is None else f" (CUDA_VISIBLE_DEVICES is {visible!r})")
-    return None
+    if n_devices():
+        return None
+    from numba import cuda
+
+    visible, fault = os.environ.get("CUDA_VISIBLE_DEVICES"), cuda.cuda_error()
+    if visible is not None:
+        return f"no CUDA GPU is visible (CUDA_VISIBLE_DEVICES is {visible!r})"
+    if fault:
+        return f"no CUDA GPU is visible ({' '.join(str(fault).split()).rstrip('.')})"
+    return "the CUDA compiler library NVVM is not found"
 
 
 def n_devices() -> int:
@@ -90,7 +95,7 @@ def free_dropped() -> None:
         return
     from numba import cuda
 
-    cuda.current_context().deallocations.clear()
+    cuda.current_context().memory_manager.deallocations.clear()
     if "cupy" in sys.modules:
         sys.modules["cupy"].get_default_memory_pool().free_all_blocks()
 

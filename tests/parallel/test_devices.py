@@ -138,12 +138,23 @@ def test_gpu_without_its_libraries_is_a_usage_error_that_says_what_to_install(mo
         select_device(Runtime(), "gpu")
 
 
-def test_hidden_gpus_are_blamed_on_the_variable_that_hides_them(monkeypatch):
+@pytest.mark.parametrize(("visible", "fault", "expected"), [
+    ("", "error 100", r"no CUDA GPU is visible \(CUDA_VISIBLE_DEVICES is ''\) on rank 0"),
+    (None, "\nCUDA driver library\ncannot be found.\n",
+     r"no CUDA GPU is visible \(CUDA driver library cannot be found\) on rank 0"),
+    (None, None, "the CUDA compiler library NVVM is not found on rank 0")])
+def test_gpu_that_cannot_be_used_is_blamed_on_its_cause(monkeypatch, visible, fault, expected):
+    from numba import cuda
+
     monkeypatch.setattr(kernels_device.importlib.util, "find_spec", lambda name: object())
     monkeypatch.setattr(kernels_device, "is_simulated", lambda: False)
     monkeypatch.setattr(kernels_device, "n_devices", lambda: 0)
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    with pytest.raises(UsageError, match=r"visible \(CUDA_VISIBLE_DEVICES is ''\)"):
+    monkeypatch.setattr(cuda, "cuda_error", lambda: fault)
+    if visible is None:
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    else:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    with pytest.raises(UsageError, match=expected):
         select_device(Runtime(), "gpu")
 
 
