@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from sta_mpi.geometry.sampling import healpix_directions
-from sta_mpi.signal.fourier_grid import shell_index_rft
 from sta_mpi.signal.fsc import resolution_A
 
 Map = NDArray[np.float32]
@@ -27,6 +26,8 @@ PIXEL_ORDER = 4
 """Pixels of 3.7 degrees, in which samples are added up."""
 CONE_ORDER = 3
 """Cone axes every 7.3 degrees."""
+_CHUNK = 1 << 20
+"""Samples that are sorted into pixels at once."""
 
 
 @dataclass(frozen=True)
@@ -114,26 +115,36 @@ def directional_fsc(map1: Map, map2: Map, mask: Map, voxel_A: float, *,
 
 
 def _pixel_sums(map1: Map, map2: Map) -> tuple[Floats, Floats, Floats]:
-    """Re(F1 conj F2), |F1|^2, |F2|^2 added up in pixels and shells, each (n_pixels, n//2+1)."""
+    """Re(F1 conj F2), |F1|^2, |F2|^2 added up in pixels and shells, each (n_pixels, n//2+1).
+
+    A few planes at a time, so that a large box needs little more than its transforms.
+    """
     f1, f2 = (np.asarray(scipy.fft.rfftn(m, workers=1), np.complex64) for m in (map1, map2))
     n = map1.shape[0]
-    shell = shell_index_rft(f1.shape)
-    used = (shell > 0) & (shell <= n // 2)
-    z, y, x = np.nonzero(used)
-    signed = np.fft.fftfreq(n, 1.0 / n)
-    k = np.stack([x.astype(np.float64), signed[y], signed[z]], axis=1)
-    k /= np.linalg.norm(k, axis=1, keepdims=True)
+    n_shells = n // 2 + 1
     pixels = _unit_vectors(healpix_directions(PIXEL_ORDER))
-    pixel = cKDTree(pixels).query(k)[1]
-    # samples with 0 < kx < n/2 stand for their Friedel mates as well
-    times = np.where((x == 0) | (2 * x == n), 1.0, 2.0)
-    place = pixel * (n // 2 + 1) + shell[used]
-    a, b = f1[used], f2[used]
-    terms = (a.real * b.real + a.imag * b.imag, np.abs(a) ** 2, np.abs(b) ** 2)
-    size = len(pixels) * (n // 2 + 1)
-    cross, power1, power2 = (
-        np.bincount(place, times * term, size).astype(np.float64).reshape(len(pixels), -1)
-        for term in terms)
+    tree = cKDTree(pixels)
+    frequency = np.fft.fftfreq(n, 1.0 / n)
+    sums = np.zeros((3, len(pixels) * n_shells))
+    step = max(1, _CHUNK // (n * n_shells))
+    for z0 in range(0, n, step):
+        planes = slice(z0, z0 + step)
+        kz, ky, kx = np.meshgrid(frequency[planes], frequency, np.arange(float(n_shells)),
+                                 indexing="ij")
+        k = np.stack([kx, ky, kz], axis=-1)
+        shell = np.floor(np.linalg.norm(k, axis=-1) + 0.5).astype(np.intp)
+        used = (shell > 0) & (shell < n_shells)
+        if not used.any():
+            continue
+        k, shell = k[used], shell[used]
+        place = tree.query(k / np.linalg.norm(k, axis=1, keepdims=True))[1] * n_shells + shell
+        # samples with 0 < kx < n/2 stand for their Friedel mates as well
+        times = np.where((k[:, 0] == 0) | (2 * k[:, 0] == n), 1.0, 2.0)
+        a, b = f1[planes][used], f2[planes][used]
+        for total, term in zip(sums, (a.real * b.real + a.imag * b.imag, np.abs(a) ** 2,
+                                      np.abs(b) ** 2), strict=True):
+            total += np.bincount(place, times * term, len(total))
+    cross, power1, power2 = sums.reshape(3, len(pixels), n_shells)
     return cross, power1, power2
 
 
