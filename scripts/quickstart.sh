@@ -25,18 +25,16 @@ mpirun -n 2 sta-mpi average --optimisation-set "$out/simulated/optimisation_set.
     --box-px 48 --output "$out/average"
 
 echo
-echo "3. Align by exhaustive search, half-sets kept apart, and average again."
-mpirun -n 2 sta-mpi align --search grid --iterations 2 \
-    --optimisation-set "$out/simulated/optimisation_set.star" \
-    --box-px 48 --lowpass-A 20 --angle-range-deg 8 --angle-step-deg 4 \
-    --shift-range-A 8 --shift-step-A 4 --output "$out/align"
+echo "3. Refine: half-sets kept apart, from the average at 40 Å, until nothing improves."
+mpirun -n 2 sta-mpi refine --optimisation-set "$out/simulated/optimisation_set.star" \
+    --box-px 48 --lowpass-A 40 --angle-range-deg 10 --shift-range-A 12 --output "$out/refine"
 
 python - "$out" << 'EOF_PYTHON'
 import json, pathlib, sys
 
 before, after = (
     json.loads((pathlib.Path(sys.argv[1]) / job / "job.json").read_text())["results"]["resolution_A"]
-    for job in ("average", "align"))
-print(f"\nResolution (FSC 0.143 of the half maps): {before:.1f} Å before alignment, {after:.1f} Å after.")
+    for job in ("average", "refine"))
+print(f"\nResolution (FSC 0.143 of the half maps): {before:.1f} Å before refinement, {after:.1f} Å after.")
 EOF_PYTHON
-echo "Open the report in a browser: $(realpath "$out/align/report.html")"
+echo "Open the report in a browser: $(realpath "$out/refine/report.html")"
