@@ -89,14 +89,14 @@ def relion_command(program: str, start: str) -> list[str]:
 
 
 def our_command(folder: Path, start: str, output: Path) -> list[str]:
-    """Our refinement of the same particles on two ranks."""
+    """Our refinement of the same particles on two ranks, without the oracle's check."""
     ours = folder / "ours"
     mpirun = Path(sys.executable).with_name("mpirun")
     return [str(mpirun), "-n", str(RANKS), sys.executable, "-m", "sta_mpi", "refine",
             "--particles", str(ours / f"{start}.star"), "--tomograms",
             str(ours / "tomograms.star"), "--reference", str(ours / "reference.mrc"),
             "--lowpass-A", f"{LOWPASS_A:g}", "--mask-diameter-A", str(DIAMETER_A), "--halves",
-            "keep", "--quiet", "-o", str(output)]
+            "keep", "--oracle-particles", "0", "--quiet", "-o", str(output)]
 
 
 def relion_row(program: str, folder: Path, start: str) -> list[str]:
@@ -120,11 +120,11 @@ def our_row(folder: Path, start: str) -> list[str]:
     cpu_s = run([*our_command(folder, start, output), "--restart"], folder,
                 folder / f"refine_{start}.log")
     results = json.loads((output / "job.json").read_text())["results"]
-    halves = [read_mrc(output / f"half{h}.mrc").data for h in (1, 2)]
+    halves = [read_mrc(output / f"run_half{h}_class001_unfil.mrc").data for h in (1, 2)]
     tomograms = read_tomograms(folder / "ours/tomograms.star", folder / "ours")
-    found = read_particles(output / "particles.star", tomograms)
+    found = read_particles(output / "run_data.star", tomograms)
     rows = np.array([int(str(name).split("/")[-1]) - 1 for name in found.names])
-    return ["sta_mpi refine", f"{cpu_s:.0f}", str(results.get("iterations", "")),
+    return ["sta_mpi refine", f"{cpu_s:.0f}", str(results["rounds"]),
             f"{results['resolution_A']:.1f}",
             *measures(folder, halves, rows, found.R_p2t, found.offset_A)]
 

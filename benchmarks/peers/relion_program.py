@@ -45,13 +45,16 @@ def version(program: str) -> str:
     return (said.stdout + said.stderr).strip().splitlines()[0]
 
 
-def run(command: list[str], folder: Path, log: Path) -> float:
+def run(command: list[str], folder: Path, log: Path,
+        variables: dict[str, str] | None = None) -> float:
     """Run a command in `folder`; the CPU seconds of it and of all its children.
 
-    OMP_NUM_THREADS is taken from its environment: RELION may use its threads as it likes.
+    OMP_NUM_THREADS is taken from its environment (RELION may use its threads as it likes),
+    `variables` are put there.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     environment = {k: v for k, v in os.environ.items() if k != "OMP_NUM_THREADS"}
+    environment |= variables or {}
     before = children_cpu_s()
     with open(log, "w") as stream:
         done = subprocess.run(command, cwd=folder, stdout=stream, stderr=subprocess.STDOUT,

@@ -5,7 +5,8 @@
 Reference: the phantom itself, on the grey scale of each program's images. Both use Fourier
 indices up to --r-max. CPU seconds a particle: for RELION from two runs of different numbers
 of particles, which leaves out its start; for ours reading, transform and search, after the
-reference is prepared. Pose errors are those of the particles that RELION was given.
+reference is prepared; beside them a whole run of `sta-mpi align` on all particles, with its
+start, average and report. Pose errors are those of the particles that RELION was given.
 
 RELION's options: scale on (no --firstiter_cc), --pad 2, one oversampling, references and
 images limited to the same band (--ini_high, --strict_highres_exp), no reconstruction
@@ -26,6 +27,8 @@ import numpy as np
 from numpy.typing import NDArray
 from our_search import BoxSearch, Found
 from relion_program import find_program, pose_errors, relion_poses, run, version, write_first
+
+from sta_mpi.formats.mrc import read_mrc
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "micro"))
 from timing import print_table
@@ -77,6 +80,7 @@ def main() -> None:
                 rows.append(row)
         print_table(f"search of 3D subtomograms, {version(program)}, r = {arguments.r_max:g}", [
             "search", "particles", "RELION, s/particle", "ours, s/particle", "ratio",
+            f"whole `align` of {arguments.particles}, s",
             "RELION: °, median / rms", "Å", "ours: °, median / rms", "Å"], rows)
 
 
@@ -96,7 +100,8 @@ def compare(case: Case, program: str, folder: Path, arguments: argparse.Namespac
     errors = pose_errors(truth, rows, R, offset)
     our_errors = pose_errors(truth, rows, ours.R_p2t[rows], ours.offset_A[rows])
     return [case.name, str(many), f"{theirs_s:.2f}", f"{ours_s:.4f}", f"{theirs_s / ours_s:.0f}",
-            *errors.columns(), *our_errors.columns()], start_s
+            f"{whole_command(case, folder, arguments):.1f}", *errors.columns(),
+            *our_errors.columns()], start_s
 
 
 def output(case: Case, n: int, folder: Path) -> Path:
@@ -137,6 +142,20 @@ def our_search(case: Case, folder: Path, truth: dict[str, NDArray],
     once(rows[:2])  # compiles, plans and warms
     rounds = [once(rows) for _ in range(arguments.rounds)]
     return rounds[0], float(np.median([x.cpu_s for x in rounds]))
+
+
+def whole_command(case: Case, folder: Path, arguments: argparse.Namespace) -> float:
+    """CPU seconds of `sta-mpi align` on all particles, from its start to its report."""
+    name, ours = "global" if case.is_global else "local", folder / "ours"
+    reference = read_mrc(ours / "reference.mrc")
+    limit_A = reference.box_px * reference.voxel_A / arguments.r_max
+    return run([sys.executable, "-m", "sta_mpi", "align", "--particles",
+                str(ours / f"{name}.star"), "--tomograms", str(ours / "tomograms.star"),
+                "--reference", str(ours / "reference.mrc"), "--search", name, "--iterations", "1",
+                "--lowpass-A", f"{limit_A:g}", "--shift-range-A", "15", "--angle-range-deg",
+                f"{5 * arguments.sigma_deg:g}", "--oracle-particles", "0", "--quiet", "--restart",
+                "-o", str(folder / f"align_{name}")], folder, folder / f"align_{name}.log",
+               {"OMP_NUM_THREADS": "1"})
 
 
 if __name__ == "__main__":
