@@ -13,7 +13,8 @@ from sta_mpi.report.figures import memory_use, rank_load, unit_times
 from sta_mpi.report.page import write_report
 from sta_mpi.version import __version__
 
-_UNITS = {"_e_per_A2": "e/Å²", "_GiB": "GiB", "_deg": "°", "_px": "px", "_A": "Å", "_s": "s"}
+_UNITS = {"_e_per_A2": "e/Å²", "_GiB": "GiB", "_deg": "°", "_px": "px", "_A": "Å", "_s": "s",
+          "_A2": "Å²", "_A3": "Å³", "_kDa": "kDa"}
 
 
 def write_job_page(folder: JobFolder, parameters: JobParameters, outcome: JobOutcome,

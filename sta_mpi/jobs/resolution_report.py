@@ -92,15 +92,17 @@ def _other_curve(p: PostprocessParameters, half1: Path, halves: HalfMaps, mask: 
 def _splits(p: PostprocessParameters, fsc: FscResult, others: list[FscResult],
             outcome: JobOutcome) -> None:
     """Resolution of every random split."""
-    shells = [f.box_px * f.voxel_A / f.resolution_A() for f in (fsc, *others)]
-    found = spread([f.resolution_A() for f in (fsc, *others)])
+    every = (fsc, *others)
+    between = [f.resolution_A(0.143, "interpolated") for f in every]
+    shells = [f.box_px * f.voxel_A / d for f, d in zip(every, between, strict=True)]
+    found = spread(between)
     names = [str(p.half1), *map(str, p.split_half1)]
     rows = [(name, f.resolution_A(), f.resolution_A(0.143, "interpolated"), f.resolution_A(0.5))
-            for name, f in zip(names, (fsc, *others), strict=True)]
+            for name, f in zip(names, every, strict=True)]
     outcome.sections.append(Section("Other random splits", tables=[Table(
         "Half-sets", ("first half map", "0.143 [Å]", "0.143, between shells [Å]", "0.5 [Å]"), rows,
-        f"{found.n} splits: {found.mean:.3g} ± {found.sd:.2g} Å (standard deviation), "
-        f"{found.lowest:.3g} to {found.highest:.3g} Å. Differences between two maps that are "
+        f"{found.n} splits, between shells: {found.mean:.4g} ± {found.sd:.2g} Å (s.d.), "
+        f"{found.lowest:.4g} to {found.highest:.4g} Å. Differences between two maps that are "
         "smaller than this mean nothing.")]))
     outcome.results |= {"splits": found.n, "resolution_splits_mean_A": found.mean,
                         "resolution_splits_sd_A": found.sd}
