@@ -68,9 +68,10 @@ def _places(given: SelectInput, chosen: "Selection") -> Section:
     for i in np.argsort(-changed, kind="stable")[:_DRAWN_TOMOGRAMS]:
         if changed[i]:
             removed = given.particles.position_A[lost[given.particles.i_tomo[lost] == i]]
-            kept = chosen.particles.position_A[chosen.particles.i_tomo == i]
-            figures.append(Figure(given.particles.tomo_names[i], kept_and_removed(kept, removed),
-                                  "Seen along z, and along y."))
+            here, position = chosen.particles.i_tomo == i, chosen.particles.position_A
+            figures.append(Figure(given.particles.tomo_names[i], kept_and_removed(
+                position[here & ~chosen.is_new], removed, position[here & chosen.is_new]),
+                "Seen along z, and along y."))
     return Section("Where particles are", figures=figures)
 
 

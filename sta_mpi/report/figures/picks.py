@@ -7,6 +7,7 @@ from numpy.typing import ArrayLike
 
 from sta_mpi.report.figures.style import (
     BLUE,
+    GREEN,
     GREY,
     ORANGE,
     draws_png,
@@ -23,13 +24,13 @@ _MAX_POINTS = 6000
 
 
 @draws_png
-def kept_and_removed(kept_A: ArrayLike, removed_A: ArrayLike, title: str = "") -> "Figure":
+def kept_and_removed(kept_A: ArrayLike, removed_A: ArrayLike, added_A: ArrayLike = ()
+                     ) -> "Figure":
     """Draw where particles of one tomogram lie, from above and from the side.
 
     Parameters
     ----------
-    kept_A, removed_A : (n, 3), (m, 3)    positions from the tomogram centre [Å]
-    title : str
+    kept_A, removed_A, added_A : (n, 3), (m, 3), (k, 3)    positions from the tomogram centre [Å]
 
     Returns
     -------
@@ -39,19 +40,19 @@ def kept_and_removed(kept_A: ArrayLike, removed_A: ArrayLike, title: str = "") -
     -----
     Beyond 6000 particles of a kind an even selection is drawn.
     """
-    figure = new_figure(9.2, 4.4)
+    figure = new_figure(9.2, 4.6)
     panels = figure.subplots(1, 2)
     groups = [(np.asarray(removed_A, float).reshape(-1, 3), ORANGE, "removed", "x"),
-              (np.asarray(kept_A, float).reshape(-1, 3), BLUE, "kept", ".")]
+              (np.asarray(kept_A, float).reshape(-1, 3), BLUE, "kept", "."),
+              (np.asarray(added_A, float).reshape(-1, 3), GREEN, "added", "+")]
+    groups = [group for group in groups if len(group[0]) or group[2] == "kept"]
     for axes, (i, j), names in zip(panels, ((0, 1), (0, 2)), ("xy", "xz"), strict=True):
         for points, colour, label, marker in groups:
             shown = points[thin(len(points), _MAX_POINTS)]
             axes.scatter(shown[:, i], shown[:, j], s=14, color=colour, marker=marker,
                          linewidths=0.8, label=f"{label}: {len(points):,}")
         axes.set(xlabel=f"{names[0]} [Å]", ylabel=f"{names[1]} [Å]", aspect="equal")
-    panels[0].legend(loc="upper right", fontsize=9)
-    if title:
-        panels[0].set_title(title)
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
     return figure
 
 
