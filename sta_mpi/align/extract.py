@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from sta_mpi.align.cut import cut_patches, is_visible
 from sta_mpi.align.observe import TransferModel, Weighting, centre_crop_or_pad
 from sta_mpi.data import TiltSeries
-from sta_mpi.errors import DataError
+from sta_mpi.errors import DataError, ParticleError
 from sta_mpi.kernels.gridding import correct_gridding
 from sta_mpi.kernels.insert import insert_slices
 from sta_mpi.signal.fft import FftPlans, crop_rft2, shift_phases
@@ -160,7 +160,7 @@ class ParticleCutter:
         bad = ~np.isfinite(patches.sum(axis=(1, 2), dtype=np.float64))
         if bad.any():
             tilt = int(tilts[np.flatnonzero(bad)[0]])
-            raise DataError(
+            raise ParticleError(
                 f"tilt series {self.series.name}, tilt {tilt + 1} of {self.series.n_tilts}, "
                 f"particle {name}: the image holds NaN or Inf pixels. Mend or exclude this tilt.")
         sign = -1.0 if self.options.invert else 1.0

@@ -12,9 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sta_mpi.align.extract import ParticleCutter, wiener_divided
+from sta_mpi.errors import ParticleError
 from sta_mpi.formats.mrc_sections import SectionWriter
 from sta_mpi.formats.mrc_write import write_mrc
-from sta_mpi.jobs.engine import engine_results, predicted_parts_GiB, run_stage
+from sta_mpi.jobs.engine import (
+    engine_results,
+    left_out_warnings,
+    predicted_parts_GiB,
+    run_stage,
+)
 from sta_mpi.jobs.extract_output import extract_sections, write_set
 from sta_mpi.jobs.extract_setup import (
     IMAGES,
@@ -26,6 +32,7 @@ from sta_mpi.jobs.extract_setup import (
 from sta_mpi.jobs.folder import RESUMED, JobFolder, JobOutcome
 from sta_mpi.jobs.inputs import set_files
 from sta_mpi.jobs.parameters.extract import ExtractParameters
+from sta_mpi.jobs.sources import refuse_all_bad
 from sta_mpi.jobs.wisdom import shared_plans
 from sta_mpi.parallel.job import Partial, SumSpec, Unit, chunk_rows
 from sta_mpi.parallel.memory import GiB, MemoryPlan, process_bytes
@@ -107,13 +114,20 @@ class ExtractJob:
         return _Context(self.setup, plans)
 
     def work(self, context: _Context, unit: Unit) -> Partial:
-        """Cut and write the particles of a unit."""
+        """Cut and write the particles of a unit; those with bad pixels are left out."""
         rows = unit.payload
-        found = [self._extract(context, int(row)) for row in rows]
-        values: dict[str, NDArray[Any]] = {
-            name: np.array(column) for name, column in
-            zip(STATISTICS, zip(*found, strict=True), strict=True)}
-        return Partial({}, rows, {"written": np.ones(len(rows), np.int8), **values})
+        written = np.zeros(len(rows), np.int8)
+        statistics = np.full((len(STATISTICS), len(rows)), np.nan)
+        left_out: list[tuple[int, str]] = []
+        for i, row in enumerate(rows):
+            try:
+                statistics[:, i] = self._extract(context, int(row))
+                written[i] = 1
+            except ParticleError as error:
+                left_out.append((int(row), str(error)))
+        refuse_all_bad(left_out, len(rows))
+        values = dict(zip(STATISTICS, statistics, strict=True))
+        return Partial({}, rows, {"written": written, **values}, left_out)
 
     def _extract(self, context: _Context, row: int) -> tuple[float, float, float, float]:
         """Write one particle; statistics of its images."""
@@ -167,7 +181,7 @@ class ExtractJob:
         own = (s.inputs.particles.i_tomo == i_tomo) & (s.n_images > 0)
         n = s.frame.box_px
         for row in np.flatnonzero(own & (rows["written"] == 0)):
-            # of a quarantined unit: empty images keep the places of the others
+            # bad data: empty images keep the places of the others
             writer.write_block(int(s.first[row]), np.zeros((s.n_images[row], n, n), np.float32))
         good = own & (rows["written"] == 1)
         if not good.any():
@@ -233,14 +247,15 @@ def run(parameters: ExtractParameters, folder: JobFolder, runtime: Any) -> JobOu
         return JobOutcome()
     written = result.outputs["written"] == 1
     outputs = write_set(setup, written)
-    n_lost = int((~written).sum())
     results = {
         "particles_in": len(written), "particles": int(written.sum()),
         "images": int(setup.n_images[written].sum()), "box_px": setup.frame.box_px,
         "window_px": setup.frame.window_px, "voxel_A": setup.frame.voxel_A,
         "disk_GiB": disk_bytes(setup) / GiB, **engine_results(result)}
-    warnings = [] if n_lost == 0 else [
-        f"{n_lost} particles were left out: seen on fewer than {parameters.min_tilts} tilts with "
-        "their whole box, or in the quarantine."]
+    warnings = left_out_warnings([result])
+    n_unseen = int((setup.n_images == 0).sum())
+    if n_unseen:
+        warnings.append(f"{n_unseen} particles are left out: seen on fewer than "
+                        f"{parameters.min_tilts} tilts with their whole box.")
     return JobOutcome(results, outputs, extract_sections(setup, written), warnings, [result],
                       predicted)

@@ -369,7 +369,7 @@ def test_files_open_in_the_public_readers_of_their_formats(project):
 
 
 def test_particles_on_a_damaged_image_are_left_out_and_told(project, tmp_path):
-    """A NaN pixel quarantines the units that hold it; the others keep their places."""
+    """A NaN pixel takes out the particles whose patch holds it; the others keep their places."""
     import shutil
 
     shutil.copytree(project[0] / "sim", tmp_path / "sim")
@@ -384,13 +384,13 @@ def test_particles_on_a_damaged_image_are_left_out_and_told(project, tmp_path):
     raw[place:place + 4] = np.float32(np.nan).tobytes()
     path.write_bytes(raw)
     run("extract", "--optimisation-set", tmp_path / "sim/optimisation_set.star", "--box-px", 24,
-        "--unit-particles", 1, "--max-bad-share", 0.5, "--layout", "series", "-o",
+        "--unit-particles", 5, "--max-bad-share", 0.5, "--layout", "series", "-o",
         tmp_path / "out")
     kept = read_particles(tmp_path / "out/particles.star", tomograms)
     assert particles.names[2] not in kept.names.tolist()
     assert 20 < len(kept) < 28
     record = json.loads((tmp_path / "out/job.json").read_text())
-    assert record["results"]["units_quarantined"] == 28 - len(kept)
+    assert record["results"]["particles_quarantined"] == 28 - len(kept)
     assert any("left out" in text for text in record["warnings"])
     # images of the last particle are still its own
     number, _, stack = kept.image_names[-1].partition("@")
