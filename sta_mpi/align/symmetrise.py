@@ -1,27 +1,50 @@
-"""Average Fourier sums over the operators of a point group.
+"""Average Fourier sums over the operators of a point group, and over the steps of a helix.
 
 A map with symmetry operators S (particle axes) satisfies V(k) = V(S k), so numerator and
-denominator are both replaced by their mean over S k. The mean is read by trilinear
-interpolation, as RELION does (its B.2 step 1), once on the finished sums.
+denominator are both replaced by their mean over S k. A helix along z that turns by R_j and rises
+by z_j in j steps satisfies V(k) = exp(2 pi i k_z z_j / n) V(R_j k); the phase goes to the
+numerator alone. Sums are read by trilinear interpolation, as RELION does (its B.2 step 1), once
+and on the finished sums.
 """
+
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sta_mpi.align.expand import helical_turns
 from sta_mpi.geometry.symmetry import symmetry_matrices
 from sta_mpi.kernels.gather import gather_box, pack_volume
 
 Floats = NDArray[np.float64]
 
 
-def symmetrise_sums(sums: Floats, symmetry: str, planes: slice = slice(None)) -> Floats:
-    """Mean of Fourier sums over a point group.
+@dataclass(frozen=True)
+class Helix:
+    """A helix along z.
+
+    Parameters
+    ----------
+    n_units : int         subunits that a particle stands for, around its own one
+    rise_px : float       rise of one subunit along z [binned px]
+    twist_deg : float     turn of one subunit about z
+    """
+
+    n_units: int
+    rise_px: float
+    twist_deg: float
+
+
+def symmetrise_sums(sums: Floats, symmetry: str, planes: slice = slice(None),
+                    helix: Helix | None = None) -> Floats:
+    """Mean of Fourier sums over a point group and a helix.
 
     Parameters
     ----------
     sums : (n, n, n//2+1, 4) float64    re, im, weight, multiplicity
     symmetry : str                      "C6", "D2", ...
     planes : slice                      z planes wanted, all by default: ranks share the work
+    helix : Helix or None
 
     Returns
     -------
@@ -32,13 +55,20 @@ def symmetrise_sums(sums: Floats, symmetry: str, planes: slice = slice(None)) ->
     num = pack_volume((sums[..., 0] + 1j * sums[..., 1]).astype(np.complex64), n, r_max)
     den = pack_volume(sums[..., 2].astype(np.complex64), n, r_max)
     seen = pack_volume(sums[..., 3].astype(np.complex64), n, r_max)
-    operators = symmetry_matrices(symmetry)
+    group = symmetry_matrices(symmetry)
+    turns, rises_px = helical_turns(1, 0.0, 0.0) if helix is None else helical_turns(
+        helix.n_units, helix.twist_deg, helix.rise_px)
+    kz = (np.fft.fftfreq(n) * n)[planes]
     mean = np.zeros(sums[planes].shape)
-    for operator in operators:
-        turned = gather_box(num, operator, n, r_max, planes=planes)
-        mean[..., 0] += turned.real
-        mean[..., 1] += turned.imag
-        mean[..., 2] += gather_box(den, operator, n, r_max, planes=planes).real
-        mean[..., 3] += gather_box(seen, operator, n, r_max, planes=planes).real
-    mean /= len(operators)
+    for turn, rise_px in zip(turns, rises_px, strict=True):
+        phase = np.exp(2j * np.pi / n * rise_px * kz)[:, None, None]
+        for operator in turn @ group:
+            turned = gather_box(num, operator, n, r_max, planes=planes)
+            if rise_px:
+                turned = turned * phase
+            mean[..., 0] += turned.real
+            mean[..., 1] += turned.imag
+            mean[..., 2] += gather_box(den, operator, n, r_max, planes=planes).real
+            mean[..., 3] += gather_box(seen, operator, n, r_max, planes=planes).real
+    mean /= len(turns) * len(group)
     return mean

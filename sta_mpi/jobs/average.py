@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from sta_mpi.align.symmetrise import Helix
 from sta_mpi.errors import ParticleError
 from sta_mpi.jobs.averaging import (
     Setup,
@@ -134,7 +135,8 @@ def run(parameters: AverageParameters, folder: JobFolder, runtime: Any) -> JobOu
     """Average and write maps, FSC and report."""
     setup = replace(prepare_setup(parameters), folder=folder.path)
     inputs = setup.inputs
-    job = AverageJob(setup, folder.fingerprint, parameters.device)
+    options = replace(map_options(parameters, setup.sizes), helix=_helix(parameters, setup))
+    job = AverageJob(setup, folder.fingerprint, parameters.device, options)
     memory = memory_plan(setup)
     result = run_stage(job, folder, runtime, parameters, memory=memory)
     maps, counts = result.outputs
@@ -150,6 +152,14 @@ def run(parameters: AverageParameters, folder: JobFolder, runtime: Any) -> JobOu
     sections = map_sections(maps, inputs.particles, parameters.symmetry)
     warnings = [*left_out_warnings([result]), *_warnings(counts)]
     return JobOutcome(results, outputs, sections, warnings, [result], predicted)
+
+
+def _helix(parameters: AverageParameters, setup: Setup) -> Helix | None:
+    """The helical symmetry asked for, in voxels."""
+    if parameters.helical_rise_A is None:
+        return None
+    return Helix(parameters.helical_units, parameters.helical_rise_A / setup.sizes.voxel_A,
+                 parameters.helical_twist_deg)
 
 
 def _warnings(counts: np.ndarray) -> list[str]:

@@ -21,7 +21,7 @@ from sta_mpi.align.reconstruct import (
     shell_mean,
     stretch_shells,
 )
-from sta_mpi.align.symmetrise import symmetrise_sums
+from sta_mpi.align.symmetrise import Helix, symmetrise_sums
 from sta_mpi.data import HalfMaps, Volume
 from sta_mpi.formats.mrc_write import write_mrc
 from sta_mpi.formats.relion_fsc import Postprocess, write_postprocess
@@ -114,12 +114,14 @@ class MapOptions:
     mask : (n, n, n) float32          of the masked FSC
     seed : int                        of its phase randomisation
     join_A : float or None            make references, joined at and below this resolution
+    helix : Helix or None             helical symmetry
     """
 
     symmetry: str
     mask: NDArray[np.float32]
     seed: int
     join_A: float | None = None
+    helix: Helix | None = None
 
 
 def reconstruct(reduced: Any, runtime: Any, sizes: MapSizes, options: MapOptions,
@@ -131,7 +133,7 @@ def reconstruct(reduced: Any, runtime: Any, sizes: MapSizes, options: MapOptions
     `of_class` is (class, number of classes). Where a half-set is empty its map is 0, there is
     no FSC (NaN), and the merged map is not filtered.
     """
-    sums = [HalfSums(reduced, half_name(h, *of_class), sizes, options.symmetry, runtime, gain(h))
+    sums = [HalfSums(reduced, half_name(h, *of_class), sizes, options, runtime, gain(h))
             for h in (1, 2)]
     both = sums[0].add(sums[1])
     is_whole = all(s.mean_den.any() for s in sums)
@@ -181,12 +183,13 @@ def fsc_mask(sizes: MapSizes, diameter_A: float | None) -> NDArray[np.float32]:
 class HalfSums:
     """This rank's planes of one half's symmetrised sums."""
 
-    def __init__(self, reduced: Any, name: str, sizes: MapSizes, symmetry: str,
+    def __init__(self, reduced: Any, name: str, sizes: MapSizes, options: MapOptions,
                  runtime: Any, gain: float) -> None:
         self.z0, self.z1, planes = reduced.slab(name)
-        if symmetry.upper() != "C1":
+        if options.symmetry.upper() != "C1" or options.helix is not None:
             full = reduced.shared(name)
-            planes = symmetrise_sums(full, symmetry, slice(self.z0, self.z1))
+            planes = symmetrise_sums(full, options.symmetry, slice(self.z0, self.z1),
+                                     options.helix)
             runtime.barrier()
             runtime.release_shared(full)
         # data were X / sigma^2 with both on the scale of gain: undo it in each

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from sta_mpi.jobs.parameters.base import InputSetParameters, ParallelParameters
 from sta_mpi.jobs.parameters.device import DeviceParameters
@@ -45,3 +45,16 @@ class ReconstructionParameters(InputSetParameters, ParallelParameters):
 
 class AverageParameters(ReconstructionParameters, DeviceParameters):
     """Average particles at their given poses into two half maps."""
+
+    helical_rise_A: float | None = Field(
+        None, gt=0, description="Helical symmetry along z: rise of one subunit [Å].")
+    helical_twist_deg: float = Field(
+        0.0, description="Helical symmetry: turn of one subunit about z [°].")
+    helical_units: int = Field(
+        1, ge=1, le=999, description="Helical symmetry: subunits that each particle stands for.")
+
+    @model_validator(mode="after")
+    def _helix(self) -> "AverageParameters":
+        if (self.helical_units > 1) != (self.helical_rise_A is not None):
+            raise ValueError("helical_rise_A and helical_units (2 or more) go together")
+        return self
