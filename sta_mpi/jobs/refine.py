@@ -87,6 +87,8 @@ def describe(parameters: RefineParameters) -> dict[str, Any]:
 def run(parameters: RefineParameters, folder: JobFolder, runtime: Any) -> JobOutcome:
     """Refine, and write what RELION's refinement writes."""
     setup = replace(prepare_setup(parameters), folder=folder.path)
+    # the reference is masked in any case: neighbours in it would pull particles from lattice site
+    # to lattice site
     mask = read_mask(parameters.reference_mask, setup.sizes)
     options = map_options(parameters, setup.sizes, mask, parameters.join_A)
     checkpoints = open_checkpoints(folder, parameters)
@@ -97,7 +99,7 @@ def run(parameters: RefineParameters, folder: JobFolder, runtime: Any) -> JobOut
             state = _start(parameters, own, options, folder, runtime, checkpoints)
             checkpoints.save_state(runtime, *pack(state))
         loop = RoundLoop(own, store, folder, runtime, checkpoints)
-        state = _rounds(parameters, own, mask, options, loop, state)
+        state = _rounds(parameters, own, options, loop, state)
     state = _given_if_better(parameters, setup, state)
     maps = _final_pass(setup, state, options, folder, runtime, checkpoints)
     if maps is None:
@@ -105,12 +107,12 @@ def run(parameters: RefineParameters, folder: JobFolder, runtime: Any) -> JobOut
     return write_refinement(parameters, folder, setup, state, maps, loop.stages)
 
 
-def _rounds(parameters: RefineParameters, setup: Setup, mask: NDArray[np.float32] | None,
-            options: MapOptions, loop: RoundLoop, state: LoopPoses) -> LoopPoses:
+def _rounds(parameters: RefineParameters, setup: Setup, options: MapOptions, loop: RoundLoop,
+            state: LoopPoses) -> LoopPoses:
     """Go on until converged, at the last round, or made worse."""
     span_A = setup.sizes.box_px * setup.sizes.voxel_A
     while state.round_done < parameters.iterations and not _is_finished(state):
-        search = make_search(state, parameters, setup, mask)
+        search = make_search(state, parameters, setup, options.mask)
         trial = deepcopy(state)
         loop.round(search, trial, options)
         verdict = judge(_accepted(state), trial.history[-1], span_A)
