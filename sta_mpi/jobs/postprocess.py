@@ -63,9 +63,10 @@ def _sharpen(p: PostprocessParameters, merged: Map, curves: FinalFsc) -> Sharpen
     if p.mtf is not None:
         mtf = mtf_of_shells(*read_mtf(p.mtf), p.mtf_pixel_A or curves.voxel_A, curves.box_px,
                             curves.voxel_A)
-    limit_A = curves.resolution_A
-    lowpass_A = p.lowpass_A if p.lowpass_A is not None else (
-        limit_A if np.isfinite(limit_A) else curves.box_px * curves.voxel_A)
+    lowpass_A = p.lowpass_A
+    if p.lowpass_at_resolution:
+        # without any resolution nothing but the first shell is left
+        lowpass_A = min(curves.resolution_A, curves.box_px * curves.voxel_A)
     return sharpen(merged, curves.voxel_A, Sharpening(
         weight=fsc_weight(curves.final) if p.fsc_weighting else None, mtf=mtf,
         b_factor_A2=p.b_factor_A2, auto_b_factor=p.auto_b_factor, fit_low_A=p.b_fit_low_A,
@@ -88,7 +89,7 @@ def _write(p: PostprocessParameters, folder: JobFolder, curves: FinalFsc, done: 
         "final_resolution_A": min(curves.resolution_A, 999.0), "b_factor_A2": done.b_factor_A2,
         "half1": str(files[0]), "half2": str(files[1]), "map": str(folder.path / outputs["map"])}
     if p.molecular_weight_kDa is not None:
-        general["molecular_weight"] = 1000.0 * p.molecular_weight_kDa
+        general["molecular_weight"] = p.molecular_weight_kDa  # RELION counts in kDa
         general["fraction_molecular_weight"] = factors["particle_mol_weight"]
     general |= {"fraction_solvent_mask": factors["particle_mask_fraction"],
                 "mask": str(p.mask or folder.path / outputs["mask"])}

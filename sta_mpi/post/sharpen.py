@@ -2,8 +2,9 @@
 
     F_out(k) = F(k) / MTF(s) * sqrt(2 FSC / (1 + FSC)) * exp(-B s^2 / 4) * lowpass(s)
 
-Weight and MTF are taken per shell (|k| rounded), B-factor and low-pass at |k| itself; the
-order of steps and the amplitudes noted after each are those of RELION's postprocess.
+The weight is taken per shell (|k| rounded), the others at |k| itself; the order of steps and the
+amplitudes noted after each are those of RELION's postprocess. Samples beyond Nyquist (the corners
+of the transform) have no FSC and are set to zero.
 """
 
 from dataclasses import dataclass
@@ -81,7 +82,8 @@ def sharpen(merged: Map, voxel_A: float, how: Sharpening) -> Sharpened:
     s2 = (np.arange(n // 2 + 1) / (n * voxel_A)) ** 2
     plot = {"original": log_amplitudes(rft)}
     if how.mtf is not None:
-        rft *= _by_shell(1.0 / _checked_mtf(how.mtf), shell)
+        mtf = _checked_mtf(how.mtf)
+        rft /= np.interp(k, np.arange(len(mtf)), mtf).astype(np.float32)
         plot["mtf_corrected"] = log_amplitudes(rft)
     if how.weight is not None:
         rft *= _by_shell(how.weight, shell)
@@ -97,6 +99,7 @@ def sharpen(merged: Map, voxel_A: float, how: Sharpening) -> Sharpened:
     if how.lowpass_A is not None:
         rft *= raised_cosine_lowpass(
             k, n * voxel_A / how.lowpass_A, how.lowpass_edge_shells).astype(np.float32)
+    rft[k > n // 2] = 0.0
     out = np.asarray(scipy.fft.irfftn(rft, s=merged.shape, workers=1), np.float32)
     return Sharpened(out, b_factor_A2, fit, s2, plot)
 
@@ -130,5 +133,5 @@ def _checked_mtf(mtf: Floats) -> Floats:
 
 
 def _by_shell(factors: Floats, shell: NDArray[np.int32]) -> Map:
-    """Factor of every voxel; the corners beyond the last shell get the last factor."""
+    """Factor of every voxel; the corners get the last one until they are set to zero."""
     return np.asarray(factors, np.float32)[np.minimum(shell, len(factors) - 1)]

@@ -108,11 +108,12 @@ def soft_edge(binary: NDArray[np.bool_], edge_px: float) -> Mask:
 
 
 def extend(binary: NDArray[np.bool_], by_px: float) -> NDArray[np.bool_]:
-    """Grow a binary shape by all voxels nearer than `by_px` to it, or shrink it (negative)."""
+    """Grow a binary shape by all voxels nearer than `by_px` to it, or shrink it (negative) by all
+    its voxels nearer than that to what is outside."""
     if by_px > 0.0 and binary.any():
         return np.asarray(ndimage.distance_transform_edt(~binary) < by_px)
     if by_px < 0.0 and not binary.all():
-        return np.asarray(ndimage.distance_transform_edt(binary) > -by_px)
+        return np.asarray(ndimage.distance_transform_edt(binary) >= -by_px)
     return binary.copy()
 
 

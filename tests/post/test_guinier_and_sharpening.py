@@ -112,7 +112,8 @@ def test_mtf_is_divided_out_at_the_frequency_of_the_detector():
     assert np.abs(shells - np.exp(-np.arange(33) / 128)).max() < 1e-5
     done = sharpen(white(64, 3), 2.0, Sharpening(mtf=shells))
     gain = done.log_amplitudes["mtf_corrected"] - done.log_amplitudes["original"]
-    assert np.abs(gain - np.arange(33) / 128).max() < 1e-4
+    # samples of shell 1 lie at |k| 1 to 1.41: on the mean 0.3 further out, 1/128 of that each
+    assert np.abs(gain - np.arange(33) / 128).max() < 3e-3
 
 
 def test_log_amplitudes_are_those_of_white_noise():
@@ -154,5 +155,5 @@ def test_factors_of_equal_volumes_agree():
     mask[10:30, 10:30, 10:30] = 1
     mass_kDa = 0.81 * (20 * 3.0) ** 3 / 1000
     assert abs(solvent_factor_of_mask(mask) / solvent_factor_of_mass(mass_kDa, 120.0) - 1) < 1e-6
-    with pytest.raises(InputError, match="empty"):
+    with pytest.raises(InputError, match="no volume"):
         solvent_factor_of_mask(0 * mask)

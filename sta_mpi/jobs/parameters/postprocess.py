@@ -27,10 +27,13 @@ class PostprocessParameters(FscMaskParameters):
     b_factor_A2: float | None = Field(
         None, ge=-5000, le=5000, description="B-factor to apply [Å²]; negative sharpens.")
     fsc_weighting: bool = Field(
-        True, description="Weight the map by sqrt(2 FSC / (1 + FSC)); without it --lowpass-A is "
+        True, description="Weight the map by sqrt(2 FSC / (1 + FSC)); without it a low-pass is "
         "needed.")
     lowpass_A: float | None = Field(
-        None, gt=0, description="Low-pass the map at [Å]; default: the resolution.")
+        None, gt=0, description="Low-pass the map at [Å]; default: not at all, the FSC weight "
+        "takes noise out.")
+    lowpass_at_resolution: bool = Field(
+        False, description="Low-pass the map at the resolution (FSC 0.143).")
     lowpass_edge_shells: float = Field(
         2.0, ge=0, description="Width of the edge of the low-pass [Fourier shells].")
     mtf: Path | None = Field(
@@ -56,8 +59,11 @@ class PostprocessParameters(FscMaskParameters):
     def _consistent(self) -> "PostprocessParameters":
         if self.auto_b_factor and self.b_factor_A2 is not None:
             raise ValueError("--auto-b-factor and --b-factor-A2 exclude each other: give one")
-        if not self.fsc_weighting and self.lowpass_A is None:
-            raise ValueError("--no-fsc-weighting needs --lowpass-A: nothing else keeps noise out")
+        if self.lowpass_A is not None and self.lowpass_at_resolution:
+            raise ValueError("--lowpass-A and --lowpass-at-resolution exclude each other: give one")
+        if not (self.fsc_weighting or self.lowpass_A or self.lowpass_at_resolution):
+            raise ValueError("--no-fsc-weighting needs --lowpass-A or --lowpass-at-resolution: "
+                             "nothing else keeps noise out")
         if self.auto_mask and self.mask is not None:
             raise ValueError("--auto-mask and --mask exclude each other: give one")
         if len(self.subset_half1) != len(self.subset_n_particles):
