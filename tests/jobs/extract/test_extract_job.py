@@ -4,11 +4,9 @@ import json
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
 from scipy.spatial.transform import Rotation
 
 from sta_mpi.align.reference import prepare_reference
-from sta_mpi.cli.main import cli
 from sta_mpi.formats.mrc import open_stack, read_header, read_mrc
 from sta_mpi.formats.relion_particles import read_particles
 from sta_mpi.formats.relion_sets import read_optimisation_set
@@ -37,67 +35,7 @@ OPTICS = {
     "rlnImagePixelSize": "float", "rlnImageSize": "integer"}
 
 
-def run(*words, code=0):
-    result = CliRunner().invoke(cli, [*map(str, words), "--quiet"])
-    assert result.exit_code == code, result.output
-    return result
-
-
-@pytest.fixture(scope="module", autouse=True)
-def no_figures():
-    """Pictures take most of the time; the report itself has a test of its own."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sta_mpi.jobs.launch.write_job_page", lambda *_: None)
-        yield
-
-
-@pytest.fixture(scope="module")
-def project(tmp_path_factory):
-    """A simulated project with refined offsets, and a function that extracts from it, once."""
-    folder = tmp_path_factory.mktemp("extract")
-    run("simulate", "--n-series", 2, "--n-particles", 14, "--pixel-A", PIXEL_A,
-        "--image-width-px", 224, "--image-height-px", 224, "--tilt-step-deg", 8,
-        "--thickness-A", 600, "--phantom-radius-A", 60, "--phantom-detail-A", 5, "--snr", 1,
-        "--truth-box-px", BOX, "-o", folder / "sim")
-    # the truth, written as picked position and refined offset
-    star = read_star(folder / "sim/particles.star")
-    table = star["particles"]
-    rng = np.random.default_rng(0)
-    for axis in "XYZ":
-        offset = rng.uniform(-15, 15, len(table))
-        label = f"rlnCenteredCoordinate{axis}Angst"
-        table[label] = table.floats(label) + offset
-        table[f"rlnOrigin{axis}Angst"] = offset
-    write_star(folder / "particles.star", star.tables)
-    common = ["--tomograms", folder / "sim/tomograms.star", "--particles",
-              folder / "particles.star", "--box-px", BOX]
-    done = {}
-
-    def extract(*words):
-        key = "_".join(map(str, words)).replace("-", "") or "stacks"
-        if key not in done:
-            done[key] = folder / key
-            run("extract", *common, *words, "-o", folder / key)
-        return done[key]
-
-    run("average", *common, "--noise", "flat", "-o", folder / "from_tilts")
-    return folder, extract
-
-
-def averaged(folder):
-    """Half map 1 of an extracted set, its FSC with that from tilts and with the truth, scale."""
-    out = folder.with_name(f"average_{folder.name}")
-    if not out.exists():
-        run("average", "--optimisation-set", folder / "optimisation_set.star", "--noise", "flat",
-            "-o", out)
-    mask = soft_sphere(BOX, 12, 4)
-    ours, tilts, truth = (read_mrc(path).data * mask for path in (
-        out / "half1.mrc", folder.parent / "from_tilts/half1.mrc",
-        folder.parent / "sim/truth.mrc"))
-    return fsc(ours, tilts), fsc(ours, truth), np.vdot(ours, truth) / np.vdot(truth, truth)
-
-
-def test_average_of_extracted_stacks_is_that_of_the_tilt_series(project):
+def test_average_of_extracted_stacks_is_that_of_the_tilt_series(averaged, project):
     with_tilts, with_truth, scale = averaged(project[1]())
     assert with_tilts[:8].min() > 0.998
     assert with_tilts.min() > 0.95    # two soft circles instead of one
@@ -105,21 +43,21 @@ def test_average_of_extracted_stacks_is_that_of_the_tilt_series(project):
     assert 0.95 < scale < 1.05        # grey scale of the images
 
 
-def test_average_of_extracted_boxes_is_that_of_the_tilt_series(project):
+def test_average_of_extracted_boxes_is_that_of_the_tilt_series(averaged, project):
     with_tilts, with_truth, scale = averaged(project[1]("--form", "boxes"))
     assert with_tilts[:8].min() > 0.98
     assert with_truth[1:8].min() > 0.97
     assert 0.85 < scale < 1.05        # trilinear merging dims what is far from the centre
 
 
-def test_average_of_raw_stacks_is_that_of_the_tilt_series(project):
+def test_average_of_raw_stacks_is_that_of_the_tilt_series(averaged, project):
     """The CTF is multiplied after a narrow box was cut, so high frequencies lose a little."""
     with_tilts, with_truth, _ = averaged(project[1]("--form", "raw"))
     assert with_tilts[:8].min() > 0.995
     assert with_truth[1:8].min() > 0.97
 
 
-def test_one_file_a_series_holds_the_same_images(project):
+def test_one_file_a_series_holds_the_same_images(averaged, project):
     alone, series = project[1](), project[1]("--layout", "series")
     tomograms = read_tomograms(project[0] / "sim/tomograms.star")
     a, b = (read_particles(f / "particles.star", tomograms) for f in (alone, series))
@@ -258,7 +196,7 @@ def test_raw_images_agree_with_projections_of_the_truth_at_their_poses(project):
     assert premultiplied.integers("rlnCtfDataAreCtfPremultiplied").tolist() == [0]
 
 
-def test_options_do_what_they_say(project):
+def test_options_do_what_they_say(averaged, project):
     tomograms = read_tomograms(project[0] / "sim/tomograms.star")
     ts = tomograms.tilt_series("TS_01")
     half = project[1]("--image-type", "float16", "--max-dose-e-per-A2", 30)
@@ -282,7 +220,7 @@ def test_options_do_what_they_say(project):
 
 
 @pytest.mark.slow
-def test_binned_stacks_average_to_the_binned_map(project):
+def test_binned_stacks_average_to_the_binned_map(run, project):
     folder = project[0]
     run("extract", "--tomograms", folder / "sim/tomograms.star", "--particles",
         folder / "particles.star", "--box-px", 24, "--binning", 2, "-o", folder / "bin2")
@@ -332,7 +270,7 @@ def test_whitened_stacks_have_flat_noise(project):
     assert power == pytest.approx(1.0, abs=0.1)
 
 
-def test_report_shows_particles(project, monkeypatch, tmp_path):
+def test_report_shows_particles(run, project, monkeypatch, tmp_path):
     monkeypatch.undo()
     from sta_mpi.jobs.job_page import write_job_page
 
@@ -368,86 +306,9 @@ def test_files_open_in_the_public_readers_of_their_formats(project):
     assert len(raw) == 28 * N_TILTS
 
 
-def test_particles_on_a_damaged_image_are_left_out_and_told(project, tmp_path):
-    """A NaN pixel takes out the particles whose patch holds it; the others keep their places."""
-    import shutil
-
-    shutil.copytree(project[0] / "sim", tmp_path / "sim")
-    tomograms = read_tomograms(tmp_path / "sim/tomograms.star")
-    particles = read_particles(tmp_path / "sim/particles.star", tomograms)
-    ts = tomograms.tilt_series("TS_01")
-    x, y = np.rint(ts.position_px(particles.position_A[2])[4]).astype(int)
-    width, height = ts.image_size_px
-    path = tmp_path / "sim/tilt_images/TS_01.mrcs"
-    raw = bytearray(path.read_bytes())
-    place = len(raw) - 4 * (ts.n_tilts - 4) * width * height + 4 * (y * width + x)
-    raw[place:place + 4] = np.float32(np.nan).tobytes()
-    path.write_bytes(raw)
-    run("extract", "--optimisation-set", tmp_path / "sim/optimisation_set.star", "--box-px", 24,
-        "--unit-particles", 5, "--max-bad-share", 0.5, "--layout", "series", "-o",
-        tmp_path / "out")
-    kept = read_particles(tmp_path / "out/particles.star", tomograms)
-    assert particles.names[2] not in kept.names.tolist()
-    assert 20 < len(kept) < 28
-    record = json.loads((tmp_path / "out/job.json").read_text())
-    assert record["results"]["particles_quarantined"] == 28 - len(kept)
-    assert any("left out" in text for text in record["warnings"])
-    # images of the last particle are still its own
-    number, _, stack = kept.image_names[-1].partition("@")
-    run("extract", "--optimisation-set", project[0] / "sim/optimisation_set.star", "--box-px", 24,
-        "-o", tmp_path / "good")
-    good = read_particles(tmp_path / "good/particles.star", tomograms)
-    first = int(number) - 1
-    assert np.array_equal(open_stack(stack)[first:first + N_TILTS],
-                          open_stack(good.image_names[-1])[:])
-    stopped = run("extract", "--optimisation-set", tmp_path / "sim/optimisation_set.star",
-                  "--box-px", 24, "--unit-particles", 1, "--max-bad-share", 0.01,
-                  "-o", tmp_path / "strict", code=5)
-    assert "NaN" in stopped.output
-
-
-@pytest.mark.parametrize(("words", "code", "says"), [
-    (["--box-px", 41], 2, "box_px must be even"),
-    (["--box-px", 40, "--window-px", 30], 2, "at least the box of 40 px"),
-    (["--box-px", 40, "--snr", 5], 2, "snr goes with boxes"),
-    (["--box-px", 40, "--form", "raw", "--whiten"], 2, "whiten changes raw images"),
-    (["--box-px", 40, "--form", "boxes", "--layout", "series"], 2, "one file a particle"),
-    (["--box-px", 400], 3, "Use a smaller --box-px"),
-    (["--box-px", 40, "--min-tilts", 17], 3, "seen on 17 tilt images"),
-])
-def test_wrong_options_end_in_one_line(project, tmp_path, words, code, says):
-    result = run("extract", "--tomograms", project[0] / "sim/tomograms.star", "--particles",
-                 project[0] / "particles.star", *words, "-o", tmp_path / "out", code=code)
-    assert says in result.output
-    assert "Traceback" not in result.output
-    assert not (tmp_path / "out/particles.star").exists()
-
-
-@pytest.mark.parametrize("name", ["../../outside", "/outside", "TS_01/..", "3@TS_01"])
-def test_particle_names_cannot_lead_out_of_the_folder(project, tmp_path, name):
-    star = read_star(project[0] / "particles.star")
-    names = star["particles"].strings("rlnTomoParticleName")
-    names[3] = name
-    star["particles"]["rlnTomoParticleName"] = names
-    write_star(tmp_path / "particles.star", star.tables)
-    result = run("extract", "--tomograms", project[0] / "sim/tomograms.star", "--particles",
-                 tmp_path / "particles.star", "--box-px", 24, "-o", tmp_path / "a/b/out", code=3)
-    assert "cannot be the name of a file" in result.output
-    assert not list(tmp_path.rglob("*.mrcs"))
-
-
-@pytest.mark.data
-def test_real_set_without_its_images_is_refused_in_one_line(data_dir, tmp_path):
-    folder = data_dir / "relion5_empiar10164_hiv"
-    result = run("extract", "--particles", folder / "Refine3D/job023/run_data.star",
-                 "--tomograms", folder / "Denoise/job008/tomograms.star", "--box-px", 96,
-                 "--binning", 6, "-o", tmp_path / "out", code=3)
-    assert "its images cannot be read" in result.output
-
-
 @pytest.mark.slow
 @pytest.mark.data
-def test_twin_of_the_real_project_is_extracted_with_all_its_columns(data_dir, tmp_path):
+def test_twin_of_the_real_project_is_extracted_with_all_its_columns(run, data_dir, tmp_path):
     """Geometry, boxes turned by A_sub, priors and half-sets of the real set; images simulated."""
     folder = data_dir / "relion5_empiar10164_hiv"
     run("simulate", "--like", folder / "Refine3D/job023/run_optimisation_set.star", "--series",
@@ -476,30 +337,3 @@ def test_twin_of_the_real_project_is_extracted_with_all_its_columns(data_dir, tm
         ours["particles"].vectors("rlnTomoVisibleFrames"),
         table.vectors("rlnTomoVisibleFrames"), strict=True)]
     assert np.mean(same) > 0.8
-
-
-def files_of(folder):
-    return {str(path.relative_to(folder)): path.read_bytes()
-            for path in sorted(folder.rglob("*.mrc*"))}
-
-
-@pytest.mark.mpi
-@pytest.mark.parametrize("layout", [
-    "particle", pytest.param("series", marks=pytest.mark.slow)])
-def test_killed_extraction_goes_on_to_the_same_files_on_other_ranks(
-        command, project, tmp_path, layout):
-    words = ["extract", "--tomograms", project[0] / "sim/tomograms.star", "--particles",
-             project[0] / "particles.star", "--box-px", 24, "--layout", layout, "--quiet",
-             "--unit-particles", 2, "--checkpoint-minutes", 1e-4]
-    whole = command(1, *words, "-o", tmp_path / "whole")
-    assert whole.returncode == 0, whole.stderr
-    killed = command(2, *words, "-o", tmp_path / "out", plant={
-        "fail": "kill", "rank": 1, "units": 4})
-    assert killed.returncode != 0
-    assert not (tmp_path / "out/particles.star").exists()
-    again = command(3, *words, "-o", tmp_path / "out")
-    assert again.returncode == 0, again.stderr
-    assert files_of(tmp_path / "out") == files_of(tmp_path / "whole")
-    assert len(files_of(tmp_path / "out")) == (28 if layout == "particle" else 2)
-    assert not list((tmp_path / "out").rglob("*.partial"))
-    assert not list((tmp_path / "out").rglob(".*.tmp"))
