@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sta_mpi.align.multi_start import MARGIN, polish_best_steps
-from sta_mpi.align.polish import Asked, PolishResult, PolishSettings, Pose
+from sta_mpi.align.polish import Asked, PolishResult, PolishSettings, Pose, run_steps
 from sta_mpi.kernels.polish import PoseFunction, PoseSums
 
 Floats = NDArray[np.float64]
@@ -28,6 +28,10 @@ class Particles(Protocol):
     asked for several times. See `kernels.polish.PoseBatch`.
     """
 
+    @property
+    def is_batched(self) -> bool:
+        """Whether several evaluations at once are cheaper than one after the other."""
+
     def __len__(self) -> int: ...
 
     def __getitem__(self, i: int, /) -> PoseFunction: ...
@@ -38,6 +42,8 @@ class Particles(Protocol):
 
 class OneByOne:
     """Particles of any kind (such as boxes) that are evaluated one after the other."""
+
+    is_batched = False
 
     def __init__(self, problems: Sequence[PoseFunction]) -> None:
         self._problems = problems
@@ -92,8 +98,11 @@ def run_together(particles: Particles,
     """Results of searches (particle, dialogue), answered together until the last one ends.
 
     There are as many evaluations as the longest search asks for; each costs the samples of
-    those still under way.
+    those still under way. Where a batch is no cheaper, searches follow one another, so that the
+    samples of one stay in the cache.
     """
+    if not particles.is_batched:
+        return [run_steps(particles[i], steps) for i, steps in searches]
     results: dict[int, Result] = {}
     asked: dict[int, Asked] = {}
 

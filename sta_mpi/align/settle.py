@@ -6,13 +6,14 @@ pose whose optimum is within a small share of a standard deviation gains nothing
 noise would not hide; skipping it costs at most the gain that is returned here.
 """
 
+from collections.abc import Generator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sta_mpi.align.polish import PolishResult, Pose
-from sta_mpi.kernels.polish import PoseFunction
+from sta_mpi.align.polish import Asked, PolishResult, Pose, run_steps
+from sta_mpi.kernels.polish import PoseFunction, PoseSums
 from sta_mpi.kernels.polish.step import fisher_step, log_likelihood
 
 SETTLED = 0.5
@@ -44,6 +45,12 @@ class Outlook:
 
 def outlook(problem: PoseFunction, pose: Pose, count: NDArray[np.int64] | None = None
             ) -> Outlook:
+    """Look at the samples of a particle once, the grey scale fitted; see `outlook_steps`."""
+    return run_steps(problem, outlook_steps(problem, pose, count))
+
+
+def outlook_steps(problem: PoseFunction, pose: Pose, count: NDArray[np.int64] | None = None
+                  ) -> Generator[Asked, PoseSums, Outlook]:
     """Look at the samples of a particle once, the grey scale fitted.
 
     Parameters
@@ -54,7 +61,7 @@ def outlook(problem: PoseFunction, pose: Pose, count: NDArray[np.int64] | None =
     """
     if count is None:
         count = np.full(problem.n_tilts, problem.layout.n_samples, np.int64)
-    sums = problem.sums(pose.R_p2t, pose.shift_xyz_px, count)
+    sums = yield Asked(pose, count)
     score, s, gradient, information = log_likelihood(
         sums.cross, sums.power, sums.gd, sums.gw, sums.H,
         np.nan)

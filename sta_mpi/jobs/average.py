@@ -14,9 +14,9 @@ from sta_mpi.jobs.averaging import (
     check_any_seen,
     make_plans,
     make_setup,
+    make_unit_sums,
     make_units,
     memory_plan,
-    most_slices,
     n_slices,
 )
 from sta_mpi.jobs.engine import (
@@ -39,8 +39,6 @@ from sta_mpi.jobs.reconstruction import (
     write_maps,
 )
 from sta_mpi.jobs.sources import refuse_all_bad
-from sta_mpi.kernels.insert import DeviceSums
-from sta_mpi.parallel.devices import check_device_memory, select_device
 from sta_mpi.parallel.job import Partial, SumSpec, Unit
 
 
@@ -84,13 +82,10 @@ class AverageJob:
 
     def prepare(self, runtime: Any) -> _Context:
         """Plans, shared tilt images and the unit's sums."""
-        choice = select_device(runtime, self._device)
-        check_device_memory(runtime, choice, {"sums of a unit": float(
-            DeviceSums.bytes_needed(self.setup.sizes.grid_px))})
+        sums = make_unit_sums(self.setup, runtime, self.units(), self._device)
         plans = make_plans(self.setup, runtime)
         self.setup.source.prepare(runtime, plans)
-        slices = most_slices(self.setup, [unit.payload[1] for unit in self.units()])
-        return _Context(self.setup, UnitSums(self.setup.sizes, self._device, slices))
+        return _Context(self.setup, sums[0])
 
     def work(self, context: _Context, unit: Unit) -> Partial:
         """Insert the particles of a unit."""

@@ -2,7 +2,7 @@
 
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from sta_mpi.jobs.sources import ObservationOptions, Source
 from sta_mpi.jobs.wisdom import shared_plans
 from sta_mpi.kernels.insert import DeviceSums
 from sta_mpi.kernels.insert.device_sums import SLICES_A_BOX
+from sta_mpi.parallel.devices import check_device_memory, select_device
 from sta_mpi.parallel.job import Unit, chunk_rows
 from sta_mpi.parallel.memory import MemoryPlan, available_GiB
 from sta_mpi.signal.fft import FftPlans
@@ -220,13 +221,6 @@ def n_slices(setup: Setup) -> int:
     return int(tilts[setup.inputs.particles.i_tomo].sum())
 
 
-def most_slices(setup: Setup, rows: Sequence[NDArray[np.intp]]) -> int:
-    """Most slices that the particles of one list of rows put into sums; a box counts as 4."""
-    tilts = np.array([ts.n_tilts for ts in setup.inputs.series])
-    each = np.maximum(tilts[setup.inputs.particles.i_tomo], SLICES_A_BOX)
-    return max((int(each[own].sum()) for own in rows), default=1)
-
-
 def check_any_seen(n_slices: NDArray[np.int32], setup: Setup) -> None:
     """InputError where no particle contributed anything."""
     if not (n_slices > 0).any():
@@ -270,3 +264,25 @@ class UnitSums:
     def total(self) -> NDArray[np.floating]:
         """The sums of the unit; DataError for samples out of scale (on the host: when merged)."""
         return self._sums.total() if isinstance(self._sums, DeviceSums) else self._sums
+
+
+def make_unit_sums(setup: Setup, runtime: Any, units: Sequence[Unit], device: str,
+                   n_classes: int = 1, modes: int = 1,
+                   more_bytes: Mapping[str, float] | None = None) -> list[UnitSums]:
+    """Sums of a unit for every class, on the device of this rank, which is taken. Collective.
+
+    Parameters
+    ----------
+    units : sequence of Unit    of `make_units`
+    device : "cpu" or "gpu"
+    modes : int                 most poses at which a particle is inserted
+    more_bytes : mapping        what else this rank will keep on a GPU [bytes]
+    """
+    choice = select_device(runtime, device)
+    check_device_memory(runtime, choice, {
+        **(more_bytes or {}),
+        "sums of a unit": float(n_classes * DeviceSums.bytes_needed(setup.sizes.grid_px))})
+    tilts = np.array([ts.n_tilts for ts in setup.inputs.series])
+    slices = np.maximum(tilts[setup.inputs.particles.i_tomo], SLICES_A_BOX)
+    most = max((int(slices[unit.payload[1]].sum()) for unit in units), default=1)
+    return [UnitSums(setup.sizes, device, modes * most) for _ in range(n_classes)]

@@ -68,6 +68,13 @@ def same(one, other) -> bool:
                for x in one.__dataclass_fields__)
 
 
+@pytest.fixture(params=["in lock step", "one after the other"])
+def order(request, monkeypatch):
+    """Both ways to run searches; a batch on the CPU would choose the second."""
+    monkeypatch.setattr(PoseBatch, "is_batched", request.param == "in lock step")
+
+
+@pytest.mark.usefixtures("order")
 def test_batch_gives_the_bits_of_one_particle_after_the_other():
     batch, truth = particles(24, 5, 6, "cpu")
     starts = [[moved(t, 5, 10 * i + j) for j in range(1 + i % 3)] for i, t in enumerate(truth)]
@@ -88,6 +95,7 @@ def test_batch_finds_the_planted_poses():
     assert 1e-3 < max(errors) < 1.0
 
 
+@pytest.mark.usefixtures("order")
 def test_searches_of_one_particle_run_together_as_alone():
     batch, truth = particles(24, 2, 5, "cpu")
     starts = [moved(truth[1], angle, 3) for angle in (1, 4, 8)]

@@ -49,6 +49,11 @@ class PoseBatch:
             PoseProblem(v, p, layout, R, n, device, self._placed, int(row))
             for v in references for p, R, row in zip(packed, rotations, first, strict=False)]
 
+    @property
+    def is_batched(self) -> bool:
+        """Whether several evaluations at once are cheaper than one after the other."""
+        return self._placed is not None
+
     def __len__(self) -> int:
         return len(self._problems)
 
