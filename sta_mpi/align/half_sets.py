@@ -13,8 +13,8 @@ from scipy.spatial import KDTree
 
 Floats = NDArray[np.float64]
 
-LARGEST_SHARE = 0.1
-"""Clusters with more than this share of all particles are cut into patches."""
+LARGEST_SHARE = 0.5
+"""Clusters with more than this share of all particles are cut: whole, they leave no halves."""
 
 
 def cluster_labels(position_A: Floats, group: NDArray[np.intp], distance_A: float

@@ -62,7 +62,7 @@ def write_refinement(parameters: RefineParameters, folder: JobFolder, setup: Set
     rounds = [h for h in state.history if h["round"] > 0]
     sections = [round_section(folder, setup.sizes, state.history),
                 *align_sections(maps, particles, setup, state.columns, rounds, parameters)]
-    return JobOutcome(results, outputs, sections, _warnings(setup, state, maps, span_A), stages)
+    return JobOutcome(results, outputs, sections, _warnings(setup, state, span_A), stages)
 
 
 def _write_maps(folder: JobFolder, maps: Maps) -> dict[str, str]:
@@ -95,7 +95,7 @@ def _summary(state: LoopPoses, span_A: float) -> dict[str, Any]:
     return summary
 
 
-def _warnings(setup: Setup, state: LoopPoses, maps: Maps, span_A: float) -> list[str]:
+def _warnings(setup: Setup, state: LoopPoses, span_A: float) -> list[str]:
     warnings = []
     for entry in state.history:
         warnings += check_warnings(entry)
@@ -121,7 +121,9 @@ def _warnings(setup: Setup, state: LoopPoses, maps: Maps, span_A: float) -> list
     if crowded > CROWDED:
         warnings.append(
             f"{100 * crowded:.0f} % of the particles have a neighbour within half a box in the "
-            "other half-set: common pixels inflate the FSC. Use --halves clusters.")
+            "other half-set: common pixels inflate the FSC. Use --halves clusters"
+            + (" with a smaller --cluster-distance-A." if setup.parameters.halves == "clusters"
+               else "."))
     if not (state.history and state.history[-1].get("finished", 0.0) > 0):
         warnings.append(f"not converged after {state.round_done} rounds. Raise --iterations.")
     return warnings

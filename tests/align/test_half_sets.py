@@ -43,9 +43,9 @@ def test_one_large_cluster_is_cut_into_balanced_compact_patches():
     grid = np.stack(np.meshgrid(np.arange(40.0), np.arange(10.0), [0.0]), -1).reshape(-1, 3)
     group = np.zeros(len(grid), int)
     half = halves_of_clusters(cluster_labels(grid, group, 1.1), seed=1)
-    assert abs(int((half == 1).sum()) - int((half == 2).sum())) <= 40
-    # only particles along the cuts have a neighbour in the other half
-    assert shared_share(grid, group, half, 1.1) < 0.5
+    assert (half == 1).sum() == (half == 2).sum() == 200
+    # only particles along the one cut have a neighbour in the other half: 2 rows of 10
+    assert shared_share(grid, group, half, 1.1) == 0.05
 
 
 @pytest.mark.parametrize("seed", [1, 2])
