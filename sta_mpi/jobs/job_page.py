@@ -16,6 +16,9 @@ from sta_mpi.version import __version__
 _UNITS = {"_e_per_A2": "e/Å²", "_GiB": "GiB", "_deg": "°", "_px": "px", "_A": "Å", "_s": "s",
           "_A2": "Å²", "_A3": "Å³", "_kDa": "kDa"}
 
+_INPUTS = ("optimisation_set", "particles", "tomograms", "reference", "half1", "half2", "map",
+           "mask", "model")
+
 
 def write_job_page(folder: JobFolder, parameters: JobParameters, outcome: JobOutcome,
                    record: dict[str, Any]) -> None:
@@ -29,12 +32,21 @@ def write_job_page(folder: JobFolder, parameters: JobParameters, outcome: JobOut
         hosts=sorted({t.host for t in outcome.stages[-1].timings}) if outcome.stages else (),
         results=[quantity(name, value) for name, value in outcome.results.items()],
         warnings=record["warnings"], sections=outcome.sections, parameters=values,
-        inputs=[FileLink(name, str(values[name])) for name in
-                ("optimisation_set", "particles", "tomograms", "reference") if values.get(name)],
+        inputs=_input_links(values),
         outputs=[FileLink(name, path) for name, path in outcome.outputs.items()],
         timing=timing, timing_figures=figures, quarantined=quarantined,
         command_line=command_line(folder.command, parameters, record["ranks"]))
     write_report(folder.path / "report.html", content)
+
+
+def _input_links(values: dict[str, Any]) -> list[FileLink]:
+    """Links to the files named in the parameters that a reader may want to open."""
+    links = []
+    for name in _INPUTS:
+        value = values.get(name) or []
+        links += [FileLink(name, str(path)) for path in
+                  (value if isinstance(value, (list, tuple)) else [value])]
+    return links
 
 
 def quantity(name: str, value: object) -> Quantity:
