@@ -2,6 +2,7 @@
 
 import shlex
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -44,7 +45,8 @@ def _input_links(values: dict[str, Any]) -> list[FileLink]:
     links = []
     for name in _INPUTS:
         value = values.get(name) or []
-        links += [FileLink(name, str(path)) for path in
+        # parameters are relative to where the command ran, links of a page to its own folder
+        links += [FileLink(name, Path(path).absolute()) for path in
                   (value if isinstance(value, (list, tuple)) else [value])]
     return links
 
