@@ -32,8 +32,9 @@ from sta_mpi.parallel.job import Partial, SumSpec, Unit
 
 Floats = NDArray[np.float64]
 
-MARGIN = 0.1
-"""Log-likelihood by which the oracle has to win."""
+MARGIN = 0.5
+"""Log-likelihood by which the oracle has to win: what one standard deviation in one of the six
+parameters costs. Polished poses may be 0.2 short on noisy references, which have many optima."""
 
 WARN_SHARE = 0.02
 """Share of particles with a better pose at the oracle from which a warning is due."""

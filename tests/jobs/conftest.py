@@ -1,5 +1,6 @@
 """Real commands on small simulated sets: made once a session, run on n ranks."""
 
+import base64
 import json
 import os
 import subprocess
@@ -31,6 +32,19 @@ def arguments(commands, plant):
     if plant is None:
         return ["-m", "sta_mpi", *map(str, commands)]
     return [str(PLANTED), json.dumps(plant), *map(str, commands)]
+
+
+@pytest.fixture(scope="module")
+def empty_figures():
+    """Commands run in this process draw no figures: they take most of the time of a short run."""
+    from matplotlib.figure import Figure
+
+    pixel = base64.b64decode(
+        "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNgAAAAAgABSK+kcQAAAABJRU5ErkJg"
+        "gg==")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Figure, "savefig", lambda figure, stream, **options: stream.write(pixel))
+        yield
 
 
 @pytest.fixture(scope="session")
