@@ -16,11 +16,12 @@ from sta_mpi.data import TiltSeries
 from sta_mpi.formats.mrc import open_stack, read_mrc
 from sta_mpi.formats.relion_particle_table import RelionParticles
 from sta_mpi.formats.relion_particles import write_particles
-from sta_mpi.formats.relion_sets import OptimisationSet, write_optimisation_set
+from sta_mpi.formats.relion_sets import write_optimisation_set
 from sta_mpi.formats.star import write_star
 from sta_mpi.formats.star_table import StarTable, text_column
 from sta_mpi.geometry.euler import relion_angles_from_matrix
 from sta_mpi.jobs.extract_setup import ExtractSetup, particle_files, series_file
+from sta_mpi.jobs.set_output import given_members
 from sta_mpi.report.content import Figure, Section, Table
 from sta_mpi.report.figures import score_histogram
 from sta_mpi.report.figures.gallery import image_gallery
@@ -37,9 +38,8 @@ def write_set(setup: ExtractSetup, written: NDArray[np.bool_]) -> dict[str, str]
     particles = extracted_particles(setup, written)
     inputs, folder = setup.inputs, setup.folder
     write_particles(folder / "particles.star", particles, inputs.tomograms)
-    members = OptimisationSet(particles=folder / "particles.star",
-                              tomograms=inputs.paths.tomograms,
-                              trajectories=inputs.paths.trajectories)
+    members = replace(given_members(setup.parameters), particles=folder / "particles.star",
+                      tomograms=inputs.paths.tomograms, trajectories=inputs.paths.trajectories)
     write_optimisation_set(folder / "optimisation_set.star", members)
     outputs = {"particles": "particles.star", "optimisation_set": "optimisation_set.star"}
     if setup.parameters.snr is not None:

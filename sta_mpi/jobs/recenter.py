@@ -23,6 +23,7 @@ from sta_mpi.align.symmetry_axis import SymmetryFit, find_symmetry, fold_scores
 from sta_mpi.errors import InputError, UsageError
 from sta_mpi.formats.mrc_write import write_mrc
 from sta_mpi.formats.relion_particle_table import RelionParticles
+from sta_mpi.formats.relion_sets import OptimisationSet
 from sta_mpi.geometry.euler import matrix_from_relion_angles, relion_angles_from_matrix
 from sta_mpi.geometry.rotations import angular_distance_deg
 from sta_mpi.jobs.averaging import check_symmetry
@@ -31,7 +32,7 @@ from sta_mpi.jobs.inputs import load_set, set_files
 from sta_mpi.jobs.map_files import MapSet, map_set_files, read_map_set
 from sta_mpi.jobs.parameters.recenter import RecenterParameters
 from sta_mpi.jobs.reference_files import read_checked_map, read_mask
-from sta_mpi.jobs.set_output import has_set, write_particle_set
+from sta_mpi.jobs.set_output import given_members, has_set, write_particle_set
 from sta_mpi.report.content import Figure, Section, Table
 from sta_mpi.report.figures import map_slices, pose_change
 from sta_mpi.signal.fft import FftPlans
@@ -88,8 +89,8 @@ def run(parameters: RecenterParameters, folder: JobFolder, runtime: Any) -> JobO
         assert isinstance(particles, RelionParticles)
         R, offset = move_poses(particles.R_p2t, particles.offset_A, found.move, given.voxel_A)
         outputs |= write_particle_set(
-            folder, replace(particles, R_p2t=R, offset_A=offset), inputs,
-            _members(folder.path, outputs))
+            folder, replace(particles, R_p2t=R, offset_A=offset), inputs.tomograms,
+            _members(parameters, folder.path, outputs, inputs.paths.tomograms), inputs.motion_A)
         turn = angular_distance_deg(R, particles.R_p2t)
         move_A = np.linalg.norm(offset - particles.offset_A, axis=1)
         found.results["particles"] = len(particles)
@@ -128,11 +129,26 @@ def _find_move(p: RecenterParameters, given: MapSet, mask: Map | None, plans: Ff
                              reach_px, plans, p.search == "global")
         found.move = start.then(fit)
         found.results["correlation_with_target"] = score
+        if p.search == "global":
+            _check_hand(found, apply_mask(centred, around), fixed, r_max, reach_px, plans)
     if p.rotate_deg:
         R = matrix_from_relion_angles(np.array(p.rotate_deg))
         found.move = found.move.then(RigidMove(R, np.zeros(3)))
     _describe(found, voxel_A, given.box_px)
     return found
+
+
+def _check_hand(found: _Found, data: Map, fixed: Map, r_max: float, reach_px: float,
+                plans: FftPlans) -> None:
+    """Fit the mirror image too, and warn where it fits better."""
+    mirror = np.roll(data[:, :, ::-1], 1, axis=2)
+    score = fit_map(mirror, fixed, _sphere(len(data)), r_max, reach_px, plans)[1]
+    found.results["correlation_of_mirror_image"] = score
+    if score > found.results["correlation_with_target"]:
+        found.warnings.append(
+            f"the mirror image fits the target better ({score:.3f} against "
+            f"{found.results['correlation_with_target']:.3f}): one of the maps has the wrong "
+            "hand, or both show no detail yet.")
 
 
 def _sphere(n: int) -> Map:
@@ -177,14 +193,14 @@ def _describe(found: _Found, voxel_A: float, box_px: int) -> None:
             "new particles.")
 
 
-def _members(folder: Path, outputs: dict[str, str]) -> dict[str, Path]:
+def _members(p: RecenterParameters, folder: Path, outputs: dict[str, str], tomograms: Path
+             ) -> OptimisationSet:
+    """The given set with the moved maps."""
     first = "half1" if "half1" in outputs else "reference"
-    members = {"reference1": folder / outputs[first]}
-    if "half2" in outputs:
-        members["reference2"] = folder / outputs["half2"]
-    if "mask" in outputs:
-        members["mask"] = folder / outputs["mask"]
-    return members
+    return replace(
+        given_members(p), tomograms=tomograms, reference1=folder / outputs[first],
+        reference2=folder / outputs["half2"] if "half2" in outputs else None,
+        mask=folder / outputs["mask"] if "mask" in outputs else None)
 
 
 def _map_section(before: MapSet, after: MapSet) -> Section:

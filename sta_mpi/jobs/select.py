@@ -13,11 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sta_mpi.errors import InputError, UsageError
-from sta_mpi.formats.poses_h5 import write_poses
-from sta_mpi.formats.relion_motion import write_motion
 from sta_mpi.formats.relion_particle_table import RelionParticles, new_names
 from sta_mpi.formats.relion_particles import write_particles
-from sta_mpi.formats.relion_sets import OptimisationSet, write_optimisation_set
 from sta_mpi.formats.relion_tomograms import read_tomograms
 from sta_mpi.geometry.symmetry import symmetry_matrices
 from sta_mpi.jobs.averaging import check_symmetry
@@ -28,6 +25,7 @@ from sta_mpi.jobs.select_compare import Comparison, compare_with
 from sta_mpi.jobs.select_input import SelectInput, joined_sets, read_input, scores_of
 from sta_mpi.jobs.select_report import select_sections
 from sta_mpi.jobs.select_steps import count_filters, region_files, row_filters
+from sta_mpi.jobs.set_output import given_members, write_particle_set
 from sta_mpi.pick.duplicates import (
     DuplicateResult,
     DuplicateRule,
@@ -36,7 +34,6 @@ from sta_mpi.pick.duplicates import (
 )
 from sta_mpi.pick.lattice import Lattice, LatticeRule, consistent, fill_holes, find_lattice
 from sta_mpi.pick.selection import split
-from sta_mpi.version import __version__
 
 UNEVEN_HALVES = 0.1
 """Difference of the half-sets, over all particles, from which the user is told."""
@@ -201,22 +198,15 @@ def _write(chosen: Selection, given: SelectInput, p: SelectParameters, folder: J
            rng: np.random.Generator, compared: Comparison | None) -> dict[str, str]:
     """Write all files; name -> path in the folder."""
     particles, tomograms = chosen.particles, given.tomograms
-    members: dict[str, Path] = {"particles": folder.path / "particles.star",
-                                "tomograms": given.paths.tomograms}
-    outputs = {"particles": "particles.star", "poses": "poses.h5",
-               "optimisation_set": "optimisation_set.star"}
+    members = replace(given_members(p), tomograms=given.paths.tomograms)
+    outputs: dict[str, str] = {}
     if given.is_joined:
         tomograms.write(folder.file("tomograms.star"))
-        members["tomograms"] = folder.path / "tomograms.star"
+        members = replace(members, tomograms=folder.path / "tomograms.star")
         outputs["tomograms"] = "tomograms.star"
-    write_particles(folder.file("particles.star"), particles, tomograms)
-    write_poses(folder.file("poses.h5"), particles, attributes={
-        "fingerprint": folder.fingerprint, "version": __version__})
-    if given.motion_A is not None:
-        write_motion(folder.file("motion.star"), given.motion_A[chosen.rows], particles, tomograms)
-        members["trajectories"] = folder.path / "motion.star"
-        outputs["trajectories"] = "motion.star"
-    write_optimisation_set(folder.file("optimisation_set.star"), OptimisationSet(**members))
+    outputs |= write_particle_set(
+        folder, particles, tomograms, members,
+        None if given.motion_A is None else given.motion_A[chosen.rows])
     lost = np.setdiff1d(np.arange(len(given.particles)), chosen.rows)
     if len(lost):
         write_particles(folder.file("removed.star"), given.particles.select(lost), tomograms)

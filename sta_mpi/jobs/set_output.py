@@ -1,7 +1,6 @@
-"""Writing a changed particle set: particles, poses, and the set that goes on."""
+"""Writing a changed particle set: particles, poses, trajectories, and the set that goes on."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,9 +9,13 @@ from sta_mpi.formats.poses_h5 import write_poses
 from sta_mpi.formats.relion_motion import write_motion
 from sta_mpi.formats.relion_particle_table import RelionParticles
 from sta_mpi.formats.relion_particles import write_particles
-from sta_mpi.formats.relion_sets import OptimisationSet, write_optimisation_set
+from sta_mpi.formats.relion_sets import (
+    OptimisationSet,
+    read_optimisation_set,
+    write_optimisation_set,
+)
+from sta_mpi.formats.relion_tomograms import TomogramSet
 from sta_mpi.jobs.folder import JobFolder
-from sta_mpi.jobs.inputs import InputSet
 from sta_mpi.jobs.parameters.base import InputSetParameters
 from sta_mpi.version import __version__
 
@@ -22,27 +25,32 @@ def has_set(parameters: InputSetParameters) -> bool:
     return parameters.optimisation_set is not None or parameters.particles is not None
 
 
-def write_particle_set(folder: JobFolder, particles: RelionParticles, inputs: InputSet,
-                       members: dict[str, Path], rows: NDArray[np.intp] | None = None
+def given_members(parameters: InputSetParameters) -> OptimisationSet:
+    """What the given set names besides particles: references, mask, manifolds; none without one."""
+    if parameters.optimisation_set is None:
+        return OptimisationSet()
+    return read_optimisation_set(parameters.optimisation_set)
+
+
+def write_particle_set(folder: JobFolder, particles: RelionParticles, tomograms: TomogramSet,
+                       members: OptimisationSet, motion_A: NDArray[np.float64] | None = None
                        ) -> dict[str, str]:
-    """Write particles.star, poses.h5, optimisation_set.star; name -> path in the folder.
+    """Write particles.star, poses.h5, motion.star, optimisation_set.star; name -> file name.
 
     Parameters
     ----------
-    members : references and mask that the set is to name
-    rows : (n,) int or None    row of the input that each particle came from, for trajectories
+    members : OptimisationSet              the set to write; particles and trajectories are put in
+    motion_A : (n, max_tilts, 3) or None   trajectories of these particles
     """
-    write_particles(folder.file("particles.star"), particles, inputs.tomograms)
+    write_particles(folder.file("particles.star"), particles, tomograms)
     write_poses(folder.file("poses.h5"), particles, attributes={
         "fingerprint": folder.fingerprint, "version": __version__})
     outputs = {"particles": "particles.star", "poses": "poses.h5",
                "optimisation_set": "optimisation_set.star"}
-    result = OptimisationSet(particles=folder.path / "particles.star",
-                             tomograms=inputs.paths.tomograms, **members)
-    if inputs.motion_A is not None:
-        motion_A = inputs.motion_A if rows is None else inputs.motion_A[rows]
-        write_motion(folder.file("motion.star"), motion_A, particles, inputs.tomograms)
-        result = replace(result, trajectories=folder.path / "motion.star")
+    members = replace(members, particles=folder.path / "particles.star", trajectories=None)
+    if motion_A is not None:
+        write_motion(folder.file("motion.star"), motion_A, particles, tomograms)
+        members = replace(members, trajectories=folder.path / "motion.star")
         outputs["trajectories"] = "motion.star"
-    write_optimisation_set(folder.file("optimisation_set.star"), result)
+    write_optimisation_set(folder.file("optimisation_set.star"), members)
     return outputs

@@ -16,7 +16,7 @@ from sta_mpi.jobs.folder import JobFolder, JobOutcome
 from sta_mpi.jobs.inputs import InputSet, load_set, set_files
 from sta_mpi.jobs.map_files import MapSet, map_set_files, read_map_set
 from sta_mpi.jobs.parameters.symmetrize import SymmetrizeParameters
-from sta_mpi.jobs.set_output import has_set, write_particle_set
+from sta_mpi.jobs.set_output import given_members, has_set, write_particle_set
 from sta_mpi.report.content import Figure, Section
 from sta_mpi.report.figures import angular_coverage, fsc_curves, map_slices
 from sta_mpi.signal.fft import FftPlans
@@ -89,7 +89,10 @@ def _expand(inputs: InputSet, p: SymmetrizeParameters, folder: JobFolder, outcom
     copies = len(rows) // len(particles)
     grown = replace(particles.select(rows), R_p2t=R, offset_A=offset,
                     names=_names(particles.names, copies))
-    outcome.outputs |= write_particle_set(folder, grown, inputs, {}, rows)
+    outcome.outputs |= write_particle_set(
+        folder, grown, inputs.tomograms,
+        replace(given_members(p), tomograms=inputs.paths.tomograms),
+        None if inputs.motion_A is None else inputs.motion_A[rows])
     outcome.results |= {"particles_in": len(particles), "particles": len(grown),
                         "copies": copies}
     outcome.sections.append(Section("Particles", figures=[Figure(

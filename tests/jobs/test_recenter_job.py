@@ -11,7 +11,11 @@ from sta_mpi.cli.main import cli
 from sta_mpi.formats.mrc import read_mrc
 from sta_mpi.formats.mrc_write import write_mrc
 from sta_mpi.formats.relion_particles import read_particles
-from sta_mpi.formats.relion_sets import read_optimisation_set
+from sta_mpi.formats.relion_sets import (
+    OptimisationSet,
+    read_optimisation_set,
+    write_optimisation_set,
+)
 from sta_mpi.formats.relion_tomograms import read_tomograms
 from sta_mpi.geometry.euler import matrix_from_relion_angles
 from sta_mpi.geometry.symmetry import symmetry_matrices
@@ -130,6 +134,8 @@ def test_map_is_brought_back_onto_the_one_it_came_from(project, moved):
         project / "average/half1.mrc", "--lowpass-A", 30, "-o", project / "back")
     results = json.loads((project / "back/job.json").read_text())["results"]
     assert results["correlation_with_target"] > 0.8
+    # the phantom is chiral, but little so at 30 Å
+    assert results["correlation_of_mirror_image"] < results["correlation_with_target"] - 0.01
     # C6: any of six poses brings it back
     assert fsc(masked(project / "back/half1.mrc"), masked(project / "average/half1.mrc"))[
         :6].min() > 0.97
@@ -257,6 +263,33 @@ def test_maps_that_cannot_be_moved_are_refused(tmp_path, shape, value, says):
                  tmp_path / "out", code=3)
     assert says in result.output
     assert not (tmp_path / "out/reference.mrc").exists()
+
+
+@pytest.mark.slow
+def test_mirrored_target_is_told(project, tmp_path):
+    data = read_mrc(project / "average/half1.mrc").data
+    write_mrc(tmp_path / "mirror.mrc", np.roll(data[::-1], 1, axis=0), PIXEL_A)
+    run("recenter", "--reference", project / "average/half1.mrc", "--align-to",
+        tmp_path / "mirror.mrc", "--lowpass-A", 30, "-o", tmp_path / "out")
+    record = json.loads((tmp_path / "out/job.json").read_text())
+    assert any("mirror image fits the target better" in text for text in record["warnings"])
+
+
+def test_set_keeps_what_it_named_besides_particles(project, tmp_path):
+    """References and mask of a set stay in it through `select` and `extract`."""
+    half = project / "average/half1.mrc"
+    write_optimisation_set(tmp_path / "set.star", OptimisationSet(
+        particles=project / "sim/particles.star", tomograms=project / "sim/tomograms.star",
+        reference1=half, mask=project / "average/mask_fsc.mrc"))
+    run("select", "--optimisation-set", tmp_path / "set.star", "--best-share", 0.5,
+        "--score-column", "rlnAngleTilt", "-o", tmp_path / "select")
+    run("extract", "--optimisation-set", tmp_path / "set.star", "--box-px", 24, "-o",
+        tmp_path / "extract")
+    for name in ("select", "extract"):
+        members = read_optimisation_set(tmp_path / name / "optimisation_set.star")
+        assert members.reference1.resolve() == half.resolve()
+        assert members.mask is not None
+        assert members.particles == tmp_path / name / "particles.star"
 
 
 def test_missing_half_map_is_told(project, tmp_path):
