@@ -13,6 +13,7 @@ from sta_mpi.align.global_search import (
     shift_phases_of_band,
 )
 from sta_mpi.align.marching import marching_radii
+from sta_mpi.align.multi_start import polish_best
 from sta_mpi.align.observation import TiltSamples
 from sta_mpi.align.polish import PolishResult, PolishSettings, Pose, polish_pose
 from sta_mpi.align.reference import Reference
@@ -64,8 +65,9 @@ class Searches:
     def polish(self, samples: TiltSamples, starts: Sequence[Pose]) -> PolishResult:
         """The best of the polished starts."""
         problem = self.problem(samples)
-        found = [polish_pose(problem, start, self.settings) for start in starts]
-        return max(found, key=lambda f: f.score)
+        if len(starts) == 1:
+            return polish_pose(problem, starts[0], self.settings)
+        return polish_best(problem, starts, self.settings)[0]
 
     def candidates(self, samples: Sequence[TiltSamples]) -> list[list[Pose]]:
         """Where the global search lets the polish of each particle begin."""

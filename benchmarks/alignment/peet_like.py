@@ -59,8 +59,8 @@ class Case:
     n_cubic: int
 
 
-CASES = {64: Case(24, 2.0, 0.5, 16, 4), 96: Case(36, 1.5, 1.0, 6, 1),
-         192: Case(80, 1.5, 4.0, 3, 0)}
+CASES = {64: Case(24, 2.0, 0.25, 16, 4), 96: Case(36, 1.5, 0.4, 6, 1),
+         192: Case(80, 1.5, 0.6, 3, 0)}
 
 
 @dataclass
@@ -166,8 +166,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--box", type=int, default=64, choices=sorted(CASES))
     parser.add_argument("--particles", type=int)
+    parser.add_argument("--noise", type=float, help="standard deviation of the noise")
     given = parser.parse_args()
     case = CASES[given.box]
+    if given.noise:
+        case = replace(case, noise_sd=given.noise)
     if given.particles:
         case = replace(case, n_particles=given.particles)
     tallies, ratios, bound = measure(given.box, case)

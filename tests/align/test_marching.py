@@ -28,7 +28,7 @@ N, VOXEL_A, R_MAX, SD = 48, 4.0, 12.0, 2.5
 S2 = (np.fft.fftfreq(N, VOXEL_A)[:, None] ** 2 + np.fft.rfftfreq(N, VOXEL_A) ** 2)
 CTF = np.sin(np.pi * 0.0197 * 3e4 * S2 + 0.07)
 """3 um of underfocus at 300 kV: little is transferred at low frequency."""
-TILTS = np.array([tilt_matrix(0.0, angle, 85.0) for angle in range(-60, 61, 5)])
+TILTS = np.array([tilt_matrix(0.0, angle, 85.0) for angle in range(-60, 61, 8)])
 
 
 def nearly_sixfold():
@@ -47,7 +47,7 @@ def seen(phantom, R, shift_px):
     return phantom.views_rft(TILTS @ R, N, VOXEL_A) * phase
 
 
-def share_lost(radii, n_particles=40):
+def share_lost(radii, n_particles=24):
     """Share of particles that a polish takes to another of the six nearly equal poses."""
     rng, phantom, plans = np.random.default_rng(0), nearly_sixfold(), FftPlans(effort="estimate")
     volume = prepare_reference(phantom.truth_map(N, VOXEL_A), None, R_MAX, plans).volume
