@@ -1,11 +1,13 @@
 """`postprocess`: half maps to a sharpened, filtered map and its resolution."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sta_mpi.data import HalfMaps
 from sta_mpi.formats.emdb_fsc import write_fsc_xml
 from sta_mpi.formats.mrc_write import write_mrc
 from sta_mpi.formats.relion_fsc import Postprocess, write_postprocess
@@ -43,11 +45,15 @@ def run(parameters: PostprocessParameters, folder: JobFolder, runtime: Any) -> J
     halves = read_half_maps(p.half1, p.half2, p.voxel_A)
     curves = final_fsc(p, halves)
     others = other_curves(p, halves, curves.mask)
-    done = _sharpen(p, halves.merged.data, curves)
+    how = _sharpening(p, curves)
+    done = sharpen(halves.merged.data, curves.voxel_A, how)
     factors = particle_factors(curves.mask, p.molecular_weight_kDa,
                                curves.box_px * curves.voxel_A)
     columns = {**all_curves(curves.fsc, factors), "corrected": curves.final}
     outputs = _write(p, folder, curves, done, columns, factors)
+    if p.write_half_maps:
+        same = replace(how, auto_b_factor=False, b_factor_A2=done.b_factor_A2)
+        outputs |= _write_halves(folder, halves, same)
     results = {"box_px": curves.box_px, "voxel_A": curves.voxel_A, **fsc_results(curves.fsc),
                "resolution_A": curves.resolution_A, "b_factor_A2": done.b_factor_A2}
     sections = [curves_section(curves.fsc, columns), map_section(done.map, curves),
@@ -58,7 +64,7 @@ def run(parameters: PostprocessParameters, folder: JobFolder, runtime: Any) -> J
     return outcome
 
 
-def _sharpen(p: PostprocessParameters, merged: Map, curves: FinalFsc) -> Sharpened:
+def _sharpening(p: PostprocessParameters, curves: FinalFsc) -> Sharpening:
     mtf = None
     if p.mtf is not None:
         mtf = mtf_of_shells(*read_mtf(p.mtf), p.mtf_pixel_A or curves.voxel_A, curves.box_px,
@@ -67,11 +73,21 @@ def _sharpen(p: PostprocessParameters, merged: Map, curves: FinalFsc) -> Sharpen
     if p.lowpass_at_resolution:
         # without any resolution nothing but the first shell is left
         lowpass_A = min(curves.resolution_A, curves.box_px * curves.voxel_A)
-    return sharpen(merged, curves.voxel_A, Sharpening(
+    return Sharpening(
         weight=fsc_weight(curves.final) if p.fsc_weighting else None, mtf=mtf,
         b_factor_A2=p.b_factor_A2, auto_b_factor=p.auto_b_factor, fit_low_A=p.b_fit_low_A,
         fit_high_A=p.b_fit_high_A, lowpass_A=lowpass_A,
-        lowpass_edge_shells=p.lowpass_edge_shells))
+        lowpass_edge_shells=p.lowpass_edge_shells)
+
+
+def _write_halves(folder: JobFolder, halves: HalfMaps, how: Sharpening) -> dict[str, str]:
+    """Both half maps, treated as the merged map."""
+    outputs = {}
+    for i, half in ((1, halves.half1), (2, halves.half2)):
+        outputs[f"half{i}"] = f"postprocess_half{i}.mrc"
+        write_mrc(folder.file(outputs[f"half{i}"]), sharpen(half.data, half.voxel_A, how).map,
+                  half.voxel_A)
+    return outputs
 
 
 def _write(p: PostprocessParameters, folder: JobFolder, curves: FinalFsc, done: Sharpened,

@@ -110,7 +110,8 @@ def processed(maps, tmp_path_factory):
     """Folder and job.json of one postprocess with an automatic B-factor."""
     folder = tmp_path_factory.mktemp("processed") / "p"
     return folder, invoke("postprocess", "--half1", maps / HALF1, "--mask", maps / "mask.mrc",
-                          "--auto-b-factor", "--b-fit-low-A", 25, "--b-fit-high-A", 7, "-o", folder)
+                          "--auto-b-factor", "--b-fit-low-A", 25, "--b-fit-high-A", 7,
+                          "--write-half-maps", "-o", folder)
 
 
 def test_postprocessed_map_is_nearer_to_the_truth_than_the_mean_of_the_halves(maps, tmp_path):
@@ -136,6 +137,14 @@ def test_automatic_b_factor_is_that_of_the_particle(processed):
     table = read_postprocess(folder / "postprocess.star")
     assert table.general["b_factor_A2"] == pytest.approx(4 * table.general["guinier_slope"],
                                                          rel=1e-5)
+
+
+def test_treated_half_maps_have_the_map_as_their_mean(processed):
+    folder, _ = processed
+    halves = [read_mrc(folder / f"postprocess_half{h}.mrc").data for h in (1, 2)]
+    map_ = read_mrc(folder / "postprocess.mrc").data
+    assert np.abs((halves[0] + halves[1]) / 2 - map_).max() < 1e-5 * np.abs(map_).max()
+    assert np.abs(halves[0] - halves[1]).max() > 0.1 * map_.std()
 
 
 def test_postprocess_star_has_relions_tables_labels_and_order(processed, data_dir):

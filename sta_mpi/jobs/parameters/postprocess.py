@@ -42,6 +42,9 @@ class PostprocessParameters(FscMaskParameters):
         None, gt=0, description="Pixel of the unbinned images that the MTF is for [Å]; default: "
         "the voxel of the maps.")
 
+    write_half_maps: bool = Field(
+        False, description="Also write both half maps, filtered and sharpened as the map is, for "
+        "the validation of models.")
     mask_sweep: bool = Field(
         True, description="Resolution under tighter and looser masks.")
     n_particles: int | None = Field(
