@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sta_mpi.align.polish import Asked, PolishResult, Pose, run_steps
+from sta_mpi.align.pose import Restraint
 from sta_mpi.kernels.polish import PoseFunction, PoseSums
 from sta_mpi.kernels.polish.step import fisher_step, log_likelihood
 
@@ -29,8 +30,8 @@ class Outlook:
     ----------
     distance : float       to the optimum of the quadratic [standard deviations]; NaN without
                            information
-    gain : float           of log-likelihood at that optimum
-    at : PolishResult      the pose as it is, with its score and information
+    gain : float           of log-likelihood (and log prior) at that optimum
+    at : PolishResult      the pose as it is, with its score, log prior and information
     """
 
     distance: float
@@ -43,14 +44,14 @@ class Outlook:
         return bool(self.distance < SETTLED)
 
 
-def outlook(problem: PoseFunction, pose: Pose, count: NDArray[np.int64] | None = None
-            ) -> Outlook:
+def outlook(problem: PoseFunction, pose: Pose, count: NDArray[np.int64] | None = None,
+            restraint: Restraint | None = None) -> Outlook:
     """Look at the samples of a particle once, the grey scale fitted; see `outlook_steps`."""
-    return run_steps(problem, outlook_steps(problem, pose, count))
+    return run_steps(problem, outlook_steps(problem, pose, count, restraint))
 
 
-def outlook_steps(problem: PoseFunction, pose: Pose, count: NDArray[np.int64] | None = None
-                  ) -> Generator[Asked, PoseSums, Outlook]:
+def outlook_steps(problem: PoseFunction, pose: Pose, count: NDArray[np.int64] | None = None,
+                  restraint: Restraint | None = None) -> Generator[Asked, PoseSums, Outlook]:
     """Look at the samples of a particle once, the grey scale fitted.
 
     Parameters
@@ -58,14 +59,16 @@ def outlook_steps(problem: PoseFunction, pose: Pose, count: NDArray[np.int64] | 
     problem : PoseFunction
     pose : Pose
     count : (m,) int or None      samples used of each tilt; None: all
+    restraint : Restraint or None   priors, which distance and gain include; None: flat
     """
     if count is None:
         count = np.full(problem.n_tilts, problem.layout.n_samples, np.int64)
     sums = yield Asked(pose, count)
     score, s, gradient, information = log_likelihood(
-        sums.cross, sums.power, sums.gd, sums.gw, sums.H,
-        np.nan)
-    _, length = fisher_step(gradient, information, 0.0, np.inf, np.inf)
-    result = PolishResult(pose.R_p2t, pose.shift_xyz_px, score, 0.0, sums.cross, sums.power, s,
-                          information, 1, True, False)
+        sums.cross, sums.power, sums.gd, sums.gw, sums.H, np.nan)
+    prior = None if restraint is None else restraint.prior(pose)
+    log_prior, slope, curvature = prior or (0.0, np.zeros(6), np.zeros((6, 6)))
+    _, length = fisher_step(gradient + slope, information + curvature, 0.0, np.inf, np.inf)
+    result = PolishResult(pose.R_p2t, pose.shift_xyz_px, score, log_prior, sums.cross, sums.power,
+                          s, information, 1, True, False)
     return Outlook(float(length), 0.5 * float(length) ** 2, result)

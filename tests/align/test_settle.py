@@ -6,6 +6,7 @@ from analytic_particles import particle, problem, reference
 from scipy.spatial.transform import Rotation
 
 from sta_mpi.align.polish import PolishSettings, Pose, polish_pose
+from sta_mpi.align.pose import Restraint
 from sta_mpi.align.settle import SETTLED, outlook
 from sta_mpi.geometry.rotations import random_rotations
 
@@ -77,3 +78,23 @@ def test_outlook_keeps_the_pose_and_writes_its_own_score(ref):
     assert np.array_equal(look.at.shift_xyz_px, shift)
     assert look.at.score == pytest.approx(look.at.cross * abs(look.at.cross) / look.at.power)
     assert np.linalg.eigvalsh(look.at.information).min() > 0
+
+
+def test_outlook_counts_a_prior_that_pulls_the_pose_away(ref):
+    """At the optimum of the data a narrow prior elsewhere leaves something to gain."""
+    rng = np.random.default_rng(6)
+    R, shift = random_rotations(1, rng)[0], rng.normal(size=3)
+    p = problem(particle(R, shift, 8.0, rng), ref)
+    best = polish_pose(p, Pose(R, shift), EXACT)
+    at = Pose(best.R_p2t, best.shift_xyz_px)
+    # as narrow as the pose is known, and three of that away
+    sd = float(np.sqrt(np.linalg.inv(best.information)[3, 3]))
+    centre = Pose(at.R_p2t, at.shift_xyz_px + [3 * sd, 0, 0])
+    settings = PolishSettings(tolerance=1e-3, max_steps=40, prior_shift_px=sd)
+    look = outlook(p, at, restraint=Restraint(centre, settings))
+    assert outlook(p, at).is_settled
+    assert not look.is_settled
+    assert look.at.log_prior == pytest.approx(-4.5)
+    pulled = polish_pose(p, at, settings, around=centre)
+    gained = pulled.score + pulled.log_prior - look.at.score - look.at.log_prior
+    assert look.gain == pytest.approx(gained, rel=0.2)
