@@ -159,6 +159,25 @@ def test_bad_units_stay_set_aside_after_a_resume(tmp_path):
     assert result.outputs == run_job(Job(**job), Runtime(), max_bad_share=0.5).outputs
 
 
+def test_bad_rows_stay_listed_after_a_resume(tmp_path):
+    class Half(Job):
+        """Every even unit leaves its row out."""
+
+        def work(self, runtime, unit):
+            partial = super().work(runtime, unit)
+            partial.left_out = [(unit.id, "planted " * 2000)] * (unit.id % 2 == 0)
+            return partial
+
+    store = CheckpointStore(tmp_path / "ck", "cmd")
+    with pytest.raises(Stopped):
+        run_job(Half(5), Runtime(), max_bad_share=0.5, checkpoints=store)
+    result = run_job(Half(), Runtime(), max_bad_share=0.5,
+                     checkpoints=CheckpointStore(tmp_path / "ck", "cmd"))
+    assert result.resumed_units == 5
+    # three reasons of 16 kB each: more than an attribute of an HDF5 file can hold
+    assert [one.row for one in result.left_out] == [0, 2, 4, 6]
+
+
 def test_resume_with_other_libraries_says_so(tmp_path, monkeypatch):
     store = stopped_store(tmp_path / "ck")
     from sta_mpi.parallel import checkpoint

@@ -97,6 +97,29 @@ def test_more_bad_units_than_accepted_stop_the_run_with_their_names():
         run_job(Job(work), Runtime())
 
 
+def rows_left_out(n_bad, n=40):
+    """A job of one row a unit, the last `n_bad` of which are bad."""
+    def work(unit):
+        bad = [(unit.id, f"row {unit.id} is empty")] if unit.id >= n - n_bad else []
+        return Partial({"s": np.full(3, float(not bad))}, np.array([unit.id]),
+                       {"r": np.zeros(1)}, bad)
+
+    return Job(work, n, rows={"r": ((n,), "float64")})
+
+
+def test_bad_rows_are_listed_and_their_units_are_finished():
+    result = run_job(rows_left_out(2), Runtime())
+    assert [(one.row, one.message) for one in result.left_out] == [
+        (38, "row 38 is empty"), (39, "row 39 is empty")]
+    assert result.quarantined == []
+    assert result.outputs[0].tolist() == [38.0] * 3
+
+
+def test_more_bad_rows_than_accepted_stop_the_run_with_their_reasons():
+    with pytest.raises(WorkerError, match=r"3 of 40 particles .* of 5%. row 37 is empty\."):
+        run_job(rows_left_out(3), Runtime())
+
+
 def test_other_errors_of_a_unit_reach_the_caller():
     def work(unit):
         raise ZeroDivisionError("planted")
