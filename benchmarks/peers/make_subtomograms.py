@@ -248,7 +248,11 @@ def write_our_particles(folder: Path, poses: Poses, tomograms: TomogramSet, box:
 
 
 def write_relion_particles(folder: Path, poses: Poses, box: int, pixel_A: float) -> None:
-    """Particle tables in RELION 3.1's form, paths relative to `folder`."""
+    """Particle tables in RELION 3.1's form, paths relative to `folder`.
+
+    No columns rlnAngle*Prior: RELION would keep its local searches around them for ever, not
+    around the poses of the iteration before.
+    """
     n = len(poses.R_p2t)
     optics = StarTable("optics", {
         "rlnOpticsGroupName": ["opticsGroup1"], "rlnOpticsGroup": [1],
@@ -269,10 +273,6 @@ def write_relion_particles(folder: Path, poses: Poses, box: int, pixel_A: float)
         columns = dict(common)
         for axis, label in enumerate(("rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi")):
             columns[label] = values[:, axis]
-            columns[f"{label}Prior"] = values[:, axis]
-        if name == "global":
-            for label in ("rlnAngleRotPrior", "rlnAngleTiltPrior", "rlnAnglePsiPrior"):
-                del columns[label]
         write_star(folder / f"{name}.star", [optics, StarTable("particles", columns)])
 
 
