@@ -13,6 +13,7 @@ from sta_mpi.signal.fsc import (
     resolution_A,
     resolution_shell,
     snr_from_fsc,
+    unavailable_fsc,
     true_fsc,
 )
 from sta_mpi.signal.masks import soft_sphere
@@ -188,6 +189,16 @@ def test_resolution_of_a_known_curve_by_both_rules():
     assert resolution_shell(curve, 0.5) == 2.0
     assert resolution_shell(np.ones(9)) == 8.0
     assert resolution_A(np.array([1.0, 0.0, 0.0]), 2.0, 4) == float("inf")
+
+
+def test_curve_that_is_not_available_claims_no_resolution():
+    """One half map is empty: neither Nyquist, nor infinity, nor 0."""
+    found = unavailable_fsc(12, 2.0)
+    for curve in (found.unmasked, found.masked, found.randomised, found.corrected):
+        assert curve.shape == (7,)
+        assert np.isnan(resolution_shell(curve))
+        assert np.isnan(resolution_A(curve, 2.0, 12, rule="interpolated"))
+    assert np.isnan(found.resolution_A())
 
 
 # Job, resolution and randomisation the real tables state; 192 px box of 1.35 A.

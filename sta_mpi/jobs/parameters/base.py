@@ -52,7 +52,8 @@ class ParallelParameters(JobParameters):
     dedicated_master: bool = Field(
         False, description="Rank 0 only hands out work (for more than about 200 ranks).")
     max_bad_share: float = Field(
-        0.05, ge=0, le=1, description="Largest share of units with bad data before the run stops.")
+        0.05, ge=0, le=1, description="Largest share of units, or of particles, with bad data "
+        "before the run stops.")
 
 
 class InputSetParameters(JobParameters):
