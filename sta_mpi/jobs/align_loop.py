@@ -63,7 +63,7 @@ class RoundLoop:
         self.setup, self._store = setup, store
         self.folder, self.runtime, self.checkpoints = folder, runtime, checkpoints
         self.stages: list[Any] = []
-        self._holders: dict[int, int] = {}
+        self.holders: dict[int, int] = {}
 
     def round(self, search: Search, state: LoopPoses, options: MapOptions) -> list[Maps | None]:
         """Search, average and check once; `state` is brought up to date on all ranks."""
@@ -77,11 +77,10 @@ class RoundLoop:
             self._store.plan.memory())
         self._store.keep_only([
             int(row) for unit in job.units() for row in unit.payload[1]
-            if self._holders.get(unit.id, runtime.rank) == runtime.rank])
+            if self.holders.get(unit.id, runtime.rank) == runtime.rank])
         result = run_stage(
-            job, self.folder, runtime, parameters, self.checkpoints, memory, self._holders)
-        self._holders = {**self._holders, **result.unit_rank}
-        self.stages.append(result)
+            job, self.folder, runtime, parameters, self.checkpoints, memory, self.holders)
+        self.keep_holders(result)
         maps, columns = result.outputs
         check_any_seen(columns["n_slices"], setup)
         numbers = self._check(search, columns, tag)
@@ -105,6 +104,11 @@ class RoundLoop:
                 write_maps(self.folder.path, m, f"round{state.round_done:02d}_{of_class}")
         return list(maps)
 
+    def keep_holders(self, result: Any) -> None:
+        """Note a finished stage, and which rank holds the particles of each unit."""
+        self.holders = {**self.holders, **result.unit_rank}
+        self.stages.append(result)
+
     def _grey(self, search: Search, state: LoopPoses, tag: str) -> tuple[float, float]:
         """Grey scales of the references for the grid's likelihood; polish fits its own."""
         if search.kind == "grid" and search.parameters.score == "loglik" and state.grey is None:
@@ -120,7 +124,8 @@ class RoundLoop:
     def _check(self, search: Search, columns: dict[str, NDArray[Any]], tag: str
                ) -> dict[str, float]:
         """Numbers of the oracle's sample."""
-        if search.kind == "grid" or search.parameters.oracle_particles == 0:
+        if (search.kind in ("grid", "still", "given")
+                or search.parameters.oracle_particles == 0):
             return {}
         # the round's checkpoint stays: a resume takes its sums from there and checks again
         result = run_stage(OracleCheck(self.setup, search, columns, tag), self.folder,

@@ -12,6 +12,7 @@ from sta_mpi.align.grid_search import whitened_power
 from sta_mpi.align.multi_start import MARGIN, polish_best
 from sta_mpi.align.observation import BoxSamples, TiltSamples
 from sta_mpi.align.polish import PolishResult, PolishSettings, Pose
+from sta_mpi.align.pose import Restraint
 from sta_mpi.align.posterior import log_evidence, mode_weights, retained
 from sta_mpi.align.scores import flat_gain, with_gain
 from sta_mpi.align.settle import outlook
@@ -145,7 +146,7 @@ class PolishSearcher:
         for k, (problem, of_reference) in enumerate(zip(problems, starts, strict=True)):
             candidates += self._polish(
                 problem, k, of_reference, around, self._count(particle))
-        evidence = np.array([log_evidence(c.result, self._settings) for c in candidates])
+        evidence = np.array([self._evidence(c) for c in candidates])
         owner = np.array([c.i_reference for c in candidates])
         scores = np.array([evidence[owner == k].max() for k in range(len(starts))])
         weights = np.where(owner < search.n_classes, 1.0, 0.0)
@@ -160,6 +161,15 @@ class PolishSearcher:
         columns |= {"p_max": float(weights[kept[0]]), "n_modes": len(modes),
                     "reference_scores": scores}
         return Found(columns, particle.observation, modes)
+
+    def _evidence(self, candidate: _Candidate) -> float:
+        """Log evidence of a mode; poses that stay where they are have no volume."""
+        result, shares = candidate.result, self._search.log_share
+        height = (result.score + result.log_prior if self._search.kind == "still"
+                  else log_evidence(result, self._settings))
+        if shares is None or candidate.i_reference >= len(shares):
+            return height
+        return height + float(shares[candidate.i_reference])
 
     def _problems(self, samples: TiltSamples | BoxSamples, half: int
                   ) -> tuple[PackedSamples | PackedVoxels, list[Any]]:
@@ -187,9 +197,11 @@ class PolishSearcher:
                 count: NDArray[np.int64] | None) -> list[_Candidate]:
         """Distinct modes for one reference, best first."""
         search = self._search
+        if search.kind == "still":
+            return [_Candidate(k, outlook(problem, starts[0], count).at, float("nan"), False)]
         may_stop = search.parameters.early_stop and len(starts) == 1
         if may_stop and not (search.is_first or search.is_global):
-            look = outlook(problem, starts[0], count)
+            look = outlook(problem, starts[0], count, Restraint(around, self._settings))
             if look.is_settled:
                 return [_Candidate(k, look.at, look.gain, True)]
         if len(self._relaxed) > 1 and not search.is_global:

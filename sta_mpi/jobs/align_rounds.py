@@ -21,6 +21,7 @@ from sta_mpi.jobs.averaging import (
     memory_plan,
     n_slices,
 )
+from sta_mpi.jobs.given_classes import GivenClasses
 from sta_mpi.jobs.reconstruction import MapOptions, half_name, half_sum_specs, reconstruct
 from sta_mpi.jobs.sources import refuse_all_bad
 from sta_mpi.parallel.job import Partial, SumSpec, Unit
@@ -162,9 +163,10 @@ class AlignRound:
         plans = make_plans(self.setup, runtime, reference_shapes(self.setup))
         self.setup.source.prepare(runtime, plans)
         observe = self.setup.source.observe
+        kind = self.search.kind
         searcher: Searcher = (
-            GridSearcher(self.setup, self.search, self.grey, plans, observe)
-            if self.search.kind == "grid"
+            GridSearcher(self.setup, self.search, self.grey, plans, observe) if kind == "grid"
+            else GivenClasses(self.setup, self.search, observe) if kind == "given"
             else PolishSearcher(self.setup, self.search, plans, observe))
         return _Context(searcher, [UnitSums(self.setup.sizes)
                                    for _ in range(self.search.n_classes)], observe)

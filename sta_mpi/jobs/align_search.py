@@ -33,7 +33,8 @@ class Search:
     references : (2, K, b, b, b) float32  of each half-set; those from n_classes on are decoys
     fsc : (K, n_shells)                   of the half maps that the references are
     mask : (b, b, b) float32 or None
-    kind : "grid", "local" or "global"
+    kind : "grid", "local", "global"; "still" scores at the current poses, "given" puts
+        particles into the classes of `labels` there
     rotations : (R, 3, 3)                 absolute when is_global, else turns of the particle's
                                           own axes away from the current pose
     shifts_px : (S, 3)                    tomogram axes, binned pixels
@@ -42,6 +43,8 @@ class Search:
     max_angle_deg, max_shift_A : float    how far from the current pose a search may go
     rotation_step_deg : float             spacing of `rotations`
     i_round : int                         0 for the first
+    log_share : (n_classes,) or None      log prior of each class; None: all alike
+    labels : (n,) int or None             classes of the particles, for "given"; -1: none
     """
 
     R_p2t: Floats
@@ -63,6 +66,8 @@ class Search:
     band: Band
     i_round: int
     parameters: SearchParameters
+    log_share: Floats | None = None
+    labels: NDArray[np.intp] | None = None
 
     @property
     def is_first(self) -> bool:

@@ -1,5 +1,6 @@
 """Figures of the report: each function takes arrays and returns PNG bytes."""
 
+from sta_mpi.report.figures.classes import class_course, class_slices, component_scatter
 from sta_mpi.report.figures.curves import ctf_weight, fsc_curves
 from sta_mpi.report.figures.maps import map_comparison, map_slices
 from sta_mpi.report.figures.poses import angular_coverage, pose_change, score_histogram
@@ -8,6 +9,9 @@ from sta_mpi.report.figures.timing import memory_use, rank_load, unit_times
 
 __all__ = [
     "angular_coverage",
+    "class_course",
+    "class_slices",
+    "component_scatter",
     "ctf_weight",
     "fsc_curves",
     "map_comparison",
