@@ -1,0 +1,110 @@
+"""One particle, one round of a refinement: what each step of it costs, box by box.
+
+The particle is kept in memory (41 tilts, 3 um defocus, 120 e/A2); its data are slices of the
+reference times their weight, with noise of the modelled power. The polish starts 1.5 degrees and
+1 px off, with the bands, rings and dose limits of the jobs. CPU time, interleaved medians, one
+thread; each step alone, so that what is left to Python between them is seen by the last column,
+all steps in one call.
+
+Run: OMP_NUM_THREADS=1 python benchmarks/micro/bench_iteration.py
+"""
+
+from functools import partial
+
+import numpy as np
+from bench_particle_store import HERE, make_source
+from timing import median_seconds, print_table, rounds_argument
+
+from sta_mpi.align.dose_limits import dose_limits, ring_bands, sample_counts
+from sta_mpi.align.marching import marching_radii
+from sta_mpi.align.observation import TiltSamples
+from sta_mpi.align.polish import PolishSettings, Pose, polish_pose
+from sta_mpi.align.reference import Reference, prepare_reference
+from sta_mpi.geometry.rotations import random_rotations, rotation_from_vector
+from sta_mpi.kernels.gather import gather_slices
+from sta_mpi.kernels.polish import PoseProblem, make_layout, pack_samples
+from sta_mpi.signal.masks import soft_sphere
+
+CASES = [(64, 2.7, 24, 2.0), (96, 2.7, 36, 2.0), (192, 1.35, 80, 2.0), (192, 1.35, 80, 1.5)]
+"""Box, voxel, Fourier index of the search, padding of the sums."""
+
+SIGNAL = 0.3
+"""Mean signal-to-noise power of a sample of the reference."""
+
+
+class Iteration:
+    """All steps of one particle."""
+
+    def __init__(self, box: int, voxel_A: float, r_max: int, pad: float) -> None:
+        rng = np.random.default_rng(3)
+        source, plans = make_source(box, voxel_A)
+        self.observation = source.observe(0, HERE)
+        self.box, self.grid = box, 2 * round(box * pad / 2)
+        noise = rng.normal(size=(box,) * 3).astype(np.float32)
+        self.reference: Reference = prepare_reference(
+            noise * soft_sphere(box, 0.3 * box, 3.0), None, r_max, plans, 1.5)
+        rings = ring_bands(r_max, marching_radii(r_max), 12)
+        self.layout = make_layout(box, rings.radii)
+        self.settings = PolishSettings(bands=rings.stages)
+        dose = self.observation.model.series.pre_dose_e_per_A2
+        self.count = sample_counts(self.layout, dose_limits(dose, box, voxel_A))
+        self.truth = random_rotations(1, rng)[0]
+        self.samples = self._planted(self.observation.samples(box), rng)
+        turn = rotation_from_vector(np.radians([0.9, -0.9, 0.9]))
+        self.start = Pose(self.truth @ turn, np.array([0.6, -0.6, 0.6]))
+        self.sums = np.zeros((self.grid, self.grid, self.grid // 2 + 1, 4), np.float32)
+
+    def _planted(self, samples: TiltSamples, rng: np.random.Generator) -> TiltSamples:
+        axes = np.ascontiguousarray((samples.rotation @ self.truth)[:, :2])
+        slices = gather_slices(self.reference.volume, axes, self.box, self.layout.r_max_px)
+        weight = samples.weight_rft
+        power = float(np.mean(weight * np.abs(slices) ** 2))
+        weight = weight * np.float32(SIGNAL / power)
+        noise = rng.normal(size=(2, *weight.shape)) * np.sqrt(weight / 2)
+        data = (weight * slices + noise[0] + 1j * noise[1]).astype(np.complex64)
+        return TiltSamples(data, weight, samples.rotation, samples.tilts)
+
+    def box_samples(self) -> TiltSamples:
+        """Transforms and weights on the grid of the box."""
+        return self.observation.samples(self.box)
+
+    def polish(self) -> Pose:
+        """Pack, and polish from the start."""
+        packed = pack_samples(self.samples.data_rft, self.samples.weight_rft, self.layout)
+        problem = PoseProblem(self.reference.volume, packed, self.layout, self.samples.rotation,
+                              self.box)
+        found = polish_pose(problem, self.start, self.settings, self.count)
+        return Pose(found.R_p2t, found.shift_xyz_px)
+
+    def grid_samples(self) -> TiltSamples:
+        """Transforms and weights on the padded grid, the particle moved to the origin."""
+        return self.observation.samples(self.grid).centred(np.array([0.3, 0.2, -0.1]))
+
+    def insert(self, samples: TiltSamples) -> None:
+        """Add the slices to the sums."""
+        samples.insert(self.sums, self.truth, float(self.grid // 2 - 1))
+
+    def whole(self) -> None:
+        """All of it, as a round does it."""
+        self.box_samples()
+        self.polish()
+        self.insert(self.grid_samples())
+
+
+def main() -> None:
+    """Measure and print."""
+    rounds = rounds_argument(__doc__ or "")
+    rows = []
+    for box, voxel_A, r_max, pad in CASES:
+        case = Iteration(box, voxel_A, r_max, pad)
+        steps = [case.box_samples, case.polish, case.grid_samples,
+                 partial(case.insert, case.grid_samples()), case.whole]
+        seconds = median_seconds(steps, rounds)
+        rows.append([str(box), str(r_max), f"{pad:g}", *(f"{1e3 * s:.1f}" for s in seconds)])
+    print_table("one particle, one round, ms", [
+        "box", "r", "pad", "samples", "pack and polish", "padded samples", "insertion", "all"],
+        rows)
+
+
+if __name__ == "__main__":
+    main()
