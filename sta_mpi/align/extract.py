@@ -117,7 +117,7 @@ class ParticleCutter:
         self._odd = None if options.weighting is None else \
             self._model.odd_phases(frame.window_px)
         self._circle = soft_circle(
-            frame.window_px, frame.box_px / 2 - frame.taper_px, frame.taper_px)
+            frame.box_px, frame.box_px / 2 - frame.taper_px, frame.taper_px)
 
     def stack(self, images: Sequence[NDArray], xyz_A: Floats, tilts: NDArray[np.intp],
               name: str, motion_A: Floats | None = None) -> Images:
@@ -138,7 +138,8 @@ class ParticleCutter:
         """The patches merged in a box of axes R_box2t (3, 3)."""
         n = self.frame.box_px
         spectra = self._spectra(images, xyz_A, tilts, name, motion_A)
-        spectra *= self._model.inverse_noise(self.frame.window_px, tilts)
+        if self.options.whiten:
+            spectra *= self._model.inverse_noise(self.frame.window_px, tilts)
         data = self.plans.rfft2(self._finished(spectra))
         axes = np.ascontiguousarray((self.series.rotation[tilts] @ R_box2t)[:, :2])
         sums = np.zeros((n, n, n // 2 + 1, 4), np.float32)
@@ -166,7 +167,9 @@ class ParticleCutter:
         sign = -1.0 if self.options.invert else 1.0
         patches -= self._mean[tilts, None, None].astype(np.float32)
         patches *= (sign * self._gain[tilts] / frame.binning).astype(np.float32)[:, None, None]
-        spectra = crop_rft2(self.plans.rfft2(patches), frame.window_px)
+        spectra = self.plans.rfft2(patches)
+        if frame.binning > 1:
+            spectra = crop_rft2(spectra, frame.window_px)
         for spectrum, remainder in zip(spectra, rest, strict=True):
             spectrum *= shift_phases(frame.window_px, -remainder / frame.binning)
         if self.options.weighting is not None:
@@ -178,9 +181,16 @@ class ParticleCutter:
     def _finished(self, spectra: Transform) -> Images:
         """Real-space patches with their circle, cropped to the box."""
         patches = self.plans.irfft2(spectra, self.frame.window_px)
-        if self.options.circle:
-            patches = apply_mask(patches, self._circle)
-        return np.ascontiguousarray(centre_crop_or_pad(patches, self.frame.box_px))
+        out = np.ascontiguousarray(centre_crop_or_pad(patches, self.frame.box_px))
+        if not self.options.circle:
+            return out
+        # the circle lies within the box, so what is outside of it is the window less the inside
+        outside = patches[0].size - float(self._circle.sum(dtype=np.float64))
+        for patch, whole in zip(out, patches, strict=True):
+            inside = float(np.sum(patch * self._circle, dtype=np.float64))
+            patch -= np.float32((float(whole.sum(dtype=np.float64)) - inside) / outside)
+            patch *= self._circle
+        return out
 
 
 def wiener_divided(box: Box, snr: float, taper_px: float, plans: FftPlans) -> Images:
