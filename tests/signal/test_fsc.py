@@ -13,8 +13,8 @@ from sta_mpi.signal.fsc import (
     resolution_A,
     resolution_shell,
     snr_from_fsc,
-    unavailable_fsc,
     true_fsc,
+    unavailable_fsc,
 )
 from sta_mpi.signal.masks import soft_sphere
 
