@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from sta_mpi.align.dose_limits import dose_limits, ring_bands, sample_counts
 from sta_mpi.align.grid_search import whitened_power
+from sta_mpi.align.marching import marching_radii
 from sta_mpi.align.multi_start import MARGIN, polish_best
 from sta_mpi.align.observation import BoxSamples, TiltSamples
 from sta_mpi.align.polish import PolishResult, PolishSettings, Pose
@@ -72,7 +73,7 @@ class PolishSearcher:
         self._setup, self._search, self._observe = setup, search, observe
         self._references = make_references(search, plans)
         r_max, r_min = search.band.r_max, search.band.r_min
-        bands = sorted({max(r_max / 4, 2.0), max(r_max / 2, 3.0), r_max})
+        bands = marching_radii(r_max)
         box = setup.sizes.box_px
         rings = ring_bands(r_max, bands, RINGS)
         is_box = setup.source.kind == "boxes"
