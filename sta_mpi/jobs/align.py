@@ -24,7 +24,7 @@ from sta_mpi.geometry.sampling import (
 from sta_mpi.jobs.align_loop import RoundLoop, open_store, shared_references
 from sta_mpi.jobs.align_output import write_outputs
 from sta_mpi.jobs.align_rounds import AlignRound, round_memory
-from sta_mpi.jobs.align_search import Search
+from sta_mpi.jobs.align_search import Search, check_options
 from sta_mpi.jobs.align_state import LoopPoses, pack, start_state, unpack
 from sta_mpi.jobs.average import AverageJob
 from sta_mpi.jobs.averaging import Setup, make_setup
@@ -117,6 +117,9 @@ def _check(parameters: AlignParameters, setup: Setup) -> None:
                          f"Fourier shells of a box of {span_A:g} Å. Use at most "
                          f"{span_A / LEAST_SHELLS:.4g} Å, or a larger box.")
     _check_search_size(parameters)
+    kind = search_kind(parameters.search, parameters.global_order, setup.inputs.particles.R_p2t)
+    check_options(parameters, kind,
+                  kind != "global" or parameters.iterations > parameters.global_rounds)
     if parameters.highpass_A is not None and parameters.highpass_A <= parameters.lowpass_A:
         raise UsageError(f"--highpass-A {parameters.highpass_A:g} must be coarser than "
                          f"--lowpass-A {parameters.lowpass_A:g}. Use a larger number of Å, or "
@@ -204,5 +207,7 @@ def _band(i_round: int, state: LoopPoses, parameters: AlignParameters, setup: Se
     if parameters.band_schedule == "fsc" and i_round > 0:
         # without an FSC the limit stays
         finest_A = float(np.nan_to_num(state.history[-1]["resolution_A"], nan=finest_A))
-    return Band(0.0 if parameters.highpass_A is None else span_A / parameters.highpass_A,
-                float(np.clip(span_A / finest_A, LEAST_SHELLS, box // 2 - 3)))
+    coarsest = 0.0 if parameters.highpass_A is None else span_A / parameters.highpass_A
+    # a resolution that is coarser than the high-pass limit leaves the least band beyond that
+    return Band(coarsest, float(np.clip(
+        span_A / finest_A, coarsest + LEAST_SHELLS, max(box // 2 - 3, coarsest + 1))))

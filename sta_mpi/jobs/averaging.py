@@ -96,12 +96,12 @@ def warn_of_flat_dose(inputs: InputSet) -> None:
             InputWarning)
 
 
-def check_symmetry(symmetry: str) -> None:
+def check_symmetry(symmetry: str, option: str = "--symmetry") -> None:
     """UsageError for a point group that does not exist."""
     try:
         symmetry_matrices(symmetry)
     except InputError as error:
-        raise UsageError(f"--symmetry: {error}") from None
+        raise UsageError(f"{option}: {error}") from None
 
 
 def choose_source(particles: Particles, asked: str) -> str:
