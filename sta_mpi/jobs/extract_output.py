@@ -109,7 +109,7 @@ def _images_of(setup: ExtractSetup, particles: RelionParticles, row: int) -> dic
     number, _, path = str(particles.image_names[row]).rpartition("@")
     first, m = int(number or 1), len(tilts)
     xyz_A = particles.xyz_A[row] if setup.parameters.apply_offsets else particles.position_A[row]
-    depth = ts.defocus_offset_A(xyz_A)[tilts]
+    depth, position_px = ts.defocus_offset_A(xyz_A)[tilts], ts.position_px(xyz_A)[tilts]
     angles = relion_angles_from_matrix(ts.rotation[tilts] @ particles.R_p2t[row])
     shift_A = (ts.rotation[tilts] @ particles.offset_A[row])[:, :2]
     names = [ts.image_names[t] if ts.image_names else f"{ts.name}_{t + 1}" for t in tilts]
@@ -119,7 +119,11 @@ def _images_of(setup: ExtractSetup, particles: RelionParticles, row: int) -> dic
         "rlnTomoName": text_column([ts.name] * m),
         "rlnMicrographName": text_column(names), "rlnTiltName": text_column(names),
         "rlnAngleRot": angles[:, 0], "rlnAngleTilt": angles[:, 1], "rlnAnglePsi": angles[:, 2],
+        "rlnCoordinateX": position_px[:, 0], "rlnCoordinateY": position_px[:, 1],
+        # both units: readers of tables without optics groups look for pixels
         "rlnOriginXAngst": -shift_A[:, 0], "rlnOriginYAngst": -shift_A[:, 1],
+        "rlnOriginX": -shift_A[:, 0] / setup.frame.voxel_A,
+        "rlnOriginY": -shift_A[:, 1] / setup.frame.voxel_A,
         "rlnDefocusU": ts.defocus_u_A[tilts] + depth,
         "rlnDefocusV": ts.defocus_v_A[tilts] + depth, "rlnDefocusAngle": ts.astig_deg[tilts],
         "rlnPhaseShift": ts.phase_shift_deg[tilts],

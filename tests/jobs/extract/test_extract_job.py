@@ -187,6 +187,11 @@ def test_raw_images_agree_with_projections_of_the_truth_at_their_poses(project):
         wrong.append(np.corrcoef(image.ravel(), expected[i - 1].ravel())[0, 1])
     assert np.mean(right) > 0.25    # noise has the power of the signal within its disc
     assert np.mean(right) > 2.5 * np.mean(wrong)
+    # what cryoDRGN-ET and tomoDRGN read of such a table
+    for label in ("rlnOriginX", "rlnOriginY", "rlnVoltage", "rlnSphericalAberration", "rlnTiltName",
+                  "rlnAmplitudeContrast", "rlnDetectorPixelSize", "rlnMagnification"):
+        assert label in table
+    assert np.ptp(table.floats("rlnCtfScalefactor")) > 0.3
     dose = table.floats("rlnMicrographPreExposure")
     assert np.allclose(table.floats("rlnCtfBfactor"), -4 * dose, atol=1e-4)
     names = table.strings("rlnGroupName")
