@@ -65,7 +65,7 @@ def write_particles(path: str | os.PathLike[str], particles: Particles, tomogram
     chosen, group = _optics_to_write(particles, tomograms, optics)
     _set_integers(table, "rlnOpticsGroup", group, absent=-1)
     check_optics(chosen, group, particles.i_tomo, tomograms)
-    write_star(path, [_general(particles), chosen.copy(name="optics", is_loop=True),
+    write_star(path, [_general(particles), chosen.copy(name="optics", is_loop=True, version=50001),
                       *_other_tables(particles), table])
 
 

@@ -227,6 +227,9 @@ def _write(chosen: Selection, given: SelectInput, p: SelectParameters, folder: J
 
 def _half_warnings(particles: RelionParticles) -> list[str]:
     counts = [int((particles.half == h).sum()) for h in (1, 2)]
+    if any(counts) and sum(counts) < len(particles):
+        return [f"{len(particles) - sum(counts)} of {len(particles)} particles have no half-set "
+                "while others have. Assign all: --halves random or clusters."]
     if not any(counts) or min(counts) == 0:
         return []
     if abs(counts[0] - counts[1]) <= UNEVEN_HALVES * sum(counts):

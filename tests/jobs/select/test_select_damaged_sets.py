@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 from hypothesis import HealthCheck, given, settings
+from select_sets import save_project
 
 from sta_mpi.errors import StaMpiError
 from sta_mpi.formats.star import read_star, write_star
@@ -15,19 +16,17 @@ from sta_mpi.jobs import select
 from sta_mpi.jobs.folder import NEW, JobFolder
 from sta_mpi.jobs.parameters.select import SelectParameters
 
-HERE = Path(__file__).resolve().parent
+BAD_INPUT = Path(__file__).resolve().parents[1] / "bad_input"
 FILES = ("particles.star", "tomograms.star", "tilt_series/TS_1.star", "second.star")
 
 
 @pytest.fixture
-def helpers(monkeypatch):
-    """The damage of the tests of bad input, and the small project of the tests of select."""
-    monkeypatch.setattr(sys, "path", [str(HERE), str(HERE / "bad_input"), *sys.path])
+def mutated(monkeypatch):
+    """The damage of the tests of bad input."""
+    monkeypatch.setattr(sys, "path", [str(BAD_INPUT), *sys.path])
     import test_mutated_star_files
-    import test_select_job
 
-    monkeypatch.setattr("sta_mpi.jobs.select.select_sections", lambda *_: [])
-    return test_mutated_star_files, test_select_job
+    return test_mutated_star_files
 
 
 def run_select(folder, output):
@@ -47,10 +46,9 @@ def run_select(folder, output):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", FILES)
-def test_damaged_set_is_selected_from_or_refused_with_a_reason(helpers, tmp_path, name):
-    mutated, small = helpers
+def test_damaged_set_is_selected_from_or_refused_with_a_reason(mutated, tmp_path, name):
     (tmp_path / "set").mkdir()
-    small.save_project(tmp_path / "set")
+    save_project(tmp_path / "set")
     second = read_star(tmp_path / "set/particles.star").first.select(range(10))
     write_star(tmp_path / "set/second.star", [second])
     path = tmp_path / "set" / name

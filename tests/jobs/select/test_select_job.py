@@ -4,9 +4,8 @@ import json
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
+from select_sets import run, save_project
 
-from sta_mpi.cli.main import cli
 from sta_mpi.formats.mrc_write import write_mrc
 from sta_mpi.formats.poses_h5 import read_poses
 from sta_mpi.formats.relion_particles import read_particles
@@ -14,68 +13,12 @@ from sta_mpi.formats.relion_tomograms import read_tomograms
 from sta_mpi.formats.star import read_star, write_star
 from sta_mpi.formats.star_table import StarTable
 from sta_mpi.geometry.euler import matrix_from_relion_angles
-from sta_mpi.geometry.symmetry import symmetry_matrices
-from sta_mpi.pick.duplicates import DuplicateRule, remove_duplicates
-from sta_mpi.pick.lattice import LatticeRule, fill_holes, find_lattice
-from sta_mpi.pick.poses import pose_distance_deg
-
-PIXEL_A = 2.0
-
-
-@pytest.fixture(autouse=True)
-def report(request, monkeypatch):
-    """Pictures take most of the time: only tests that ask for the page draw it."""
-    if "page" not in request.fixturenames:
-        monkeypatch.setattr("sta_mpi.jobs.launch.write_job_page", lambda *_: None)
-        monkeypatch.setattr("sta_mpi.jobs.select.select_sections", lambda *_: [])
-
-
-@pytest.fixture
-def page():
-    """Asks for the report."""
-
-
-def save_project(folder, n=40, seed=0, names=("TS_1", "TS_2")):
-    """Tomograms and particles of `folder`; returns the particle table."""
-    tilts = {name: StarTable(name, {
-        "rlnTomoXTilt": [0.0] * 3, "rlnTomoYTilt": [-40.0, 0.0, 40.0], "rlnTomoZRot": [85.0] * 3,
-        "rlnTomoXShiftAngst": [0.0] * 3, "rlnTomoYShiftAngst": [0.0] * 3,
-        "rlnMicrographPreExposure": [3.0, 0.0, 6.0], "rlnDefocusU": [30000.0] * 3,
-        "rlnDefocusV": [29000.0] * 3, "rlnDefocusAngle": [10.0] * 3}) for name in names}
-    for name, table in tilts.items():
-        write_star(folder / f"tilt_series/{name}.star", [table])
-    m = len(names)
-    write_star(folder / "tomograms.star", [StarTable("global", {
-        "rlnTomoName": list(names), "rlnVoltage": [300.0] * m, "rlnSphericalAberration": [2.7] * m,
-        "rlnAmplitudeContrast": [0.1] * m, "rlnTomoTiltSeriesPixelSize": [PIXEL_A] * m,
-        "rlnTomoHand": [-1.0] * m, "rlnTomoSizeX": [400] * m, "rlnTomoSizeY": [400] * m,
-        "rlnTomoSizeZ": [200] * m,
-        "rlnTomoTiltSeriesStarFile": [f"tilt_series/{name}.star" for name in names]})])
-    rng = np.random.default_rng(seed)
-    columns = {"rlnTomoName": [names[i % m] for i in range(n)],
-               "rlnTomoParticleName": [f"{names[i % m]}/{i + 1}" for i in range(n)]}
-    for axis in "XYZ":
-        columns[f"rlnCenteredCoordinate{axis}Angst"] = np.round(rng.uniform(-180, 180, n), 4)
-    for label in ("rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi"):
-        columns[label] = np.round(rng.uniform(0, 180, n), 4)
-    columns["rlnClassNumber"] = np.arange(n) % 4 + 1
-    columns["rlnRandomSubset"] = np.arange(n) // 2 % 2 + 1
-    columns["rlnMaxValueProbDistribution"] = np.round(rng.uniform(0.1, 0.9, n), 6)
-    table = StarTable("particles", columns)
-    write_star(folder / "particles.star", [table])
-    return table
 
 
 @pytest.fixture
 def project(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     return tmp_path, save_project(tmp_path)
-
-
-def run(*words, code=0):
-    result = CliRunner().invoke(cli, ["select", "--quiet", *map(str, words)])
-    assert result.exit_code == code, result.output
-    return result
 
 
 def select(*words, out="out"):
@@ -270,6 +213,37 @@ def test_new_half_sets_hold_whole_clusters(project):
     assert np.bincount(particles.half)[1:].tolist() == [20, 20]
 
 
+def test_half_sets_of_some_particles_alone_are_told(project):
+    folder, table = project
+    table = table.copy()
+    table.drop("rlnRandomSubset")
+    write_star(folder / "without.star", [table])
+    select("--join", "without.star")
+    record = json.loads((folder / "out/job.json").read_text())
+    assert any("have no half-set while others have" in text for text in record["warnings"])
+
+
+def test_trajectories_follow_their_particles(project):
+    folder, table = project
+    names = table.strings("rlnTomoParticleName")
+    rng = np.random.default_rng(3)
+    motion = [StarTable(name, {f"rlnOrigin{a}Angst": np.round(rng.normal(size=3), 4)
+                               for a in "XYZ"}) for name in names]
+    write_star(folder / "motion.star", [
+        StarTable("general", {"rlnParticleNumber": [len(names)]}, is_loop=False), *motion])
+    particles, _ = select("--trajectories", "motion.star", "--best-count", 5, "--renumber",
+                          "always")
+    written = read_star("out/motion.star")
+    assert written["general"].integers("rlnParticleNumber").tolist() == [5]
+    score = table.floats("rlnMaxValueProbDistribution")
+    rows = np.sort(np.argsort(-score)[:5])
+    for name, row in zip(particles.names, rows, strict=True):
+        assert np.allclose(written[name].floats("rlnOriginXAngst"),
+                           motion[row].floats("rlnOriginXAngst"), atol=1e-5)
+    members = read_star("out/optimisation_set.star").first
+    assert members.value("rlnTomoTrajectoriesFile") == "out/motion.star"
+
+
 def test_a_set_of_one_particle_and_one_without_scores_pass(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     save_project(tmp_path, n=1, names=("TS_1",))
@@ -326,100 +300,3 @@ def test_mask_of_another_size_is_refused(project):
     result = run("--particles", "particles.star", "--tomograms", "tomograms.star", "-o", "out",
                  "--region-mask", "mask.mrc", code=3)
     assert "200 x 200 x 200 Å, tomogram TS_1 has 800 x 800 x 400 Å" in result.output
-
-
-@pytest.fixture(scope="module")
-def real(data_dir):
-    """Words for the first bin-1 refinement of the real project, and its table."""
-    folder = data_dir / "relion5_empiar10164_hiv"
-    words = ["--particles", folder / "Refine3D/job023/run_data.star",
-             "--tomograms", folder / "Denoise/job008/tomograms.star"]
-    return words, read_star(folder / "Refine3D/job023/run_data.star")["particles"]
-
-
-def relion_rule_by_brute_force(table, distance_A):
-    """Rows kept by the rule as it is described, pair by pair."""
-    x = np.stack([table.floats(f"rlnCenteredCoordinate{a}Angst")
-                  - table.floats(f"rlnOrigin{a}Angst") for a in "XYZ"], axis=1)
-    keep = np.ones(len(x), bool)
-    tomograms = table.strings("rlnTomoName")
-    for name in set(tomograms):
-        rows = np.flatnonzero(tomograms == name)
-        for i, row in enumerate(rows[:-1]):
-            keep[row] = not (((x[rows[i + 1:]] - x[row]) ** 2).sum(axis=1) <= distance_A**2).any()
-    return keep
-
-
-@pytest.mark.data
-@pytest.mark.parametrize("distance_A", [30, 50])
-def test_real_set_keeps_the_rows_that_relions_rule_keeps(real, tmp_path, distance_A):
-    words, table = real
-    expected = relion_rule_by_brute_force(table, distance_A)
-    run(*words, "--min-distance-A", distance_A, "--relion-compatible", "-o", tmp_path / "out")
-    kept = read_star(tmp_path / "out/particles.star")["particles"]
-    names = table.strings("rlnTomoParticleName")
-    assert kept.strings("rlnTomoParticleName").tolist() == names[expected].tolist()
-    if distance_A == 50:    # the tutorial's second removal
-        assert (len(table), int(expected.sum())) == (9442, 9053)
-
-
-@pytest.mark.data
-def test_real_set_has_no_place_of_both_halves_after_our_rule(real, tmp_path):
-    words, _ = real
-    run(*words, "--min-distance-A", 50, "--symmetry", "C6", "-o", tmp_path / "out")
-    with open(tmp_path / "out/job.json") as file:
-        results = json.load(file)["results"]
-    assert results["particles"] == 9065
-    assert results["duplicates: places in both half-sets"] > 100
-    folder = words[3]
-    particles = read_particles(tmp_path / "out/particles.star", read_tomograms(folder))
-    from scipy.spatial import cKDTree
-    for i in range(5):
-        tree = cKDTree(particles.position_A[particles.i_tomo == i])
-        assert len(tree.query_pairs(50.0)) == 0
-
-
-@pytest.mark.data
-def test_real_lattice_has_a_spacing_of_75_A_and_few_outliers(real, tmp_path, page):
-    """Immature HIV-1 Gag: hexagons about 75 Å apart (the tutorial's own number)."""
-    words, _ = real
-    run(*words, "--min-distance-A", 50, "--symmetry", "C6", "--lattice-spacing-A", 75,
-        "--min-neighbours", 1, "-o", tmp_path / "out")
-    with open(tmp_path / "out/job.json") as file:
-        results = json.load(file)["results"]
-    assert results["mean_neighbours"] > 3
-    assert results["particles"] > 8000
-
-
-@pytest.mark.data
-def test_real_particles_that_are_taken_out_come_back_as_holes(real):
-    """300 particles with 5 or 6 neighbours, none next to another, filled from the others."""
-    words, _ = real
-    particles = read_particles(words[1], read_tomograms(words[3]))
-    c6 = symmetry_matrices("C6")
-    keep = remove_duplicates(
-        particles.position_A, particles.i_tomo, np.zeros(len(particles)), DuplicateRule(50.0),
-        particles.R_p2t, c6, np.zeros(len(particles), np.int8)).keep
-    particles = particles.select(keep)
-    rule = LatticeRule(73.0)
-    full = find_lattice(particles.position_A, particles.R_p2t, particles.i_tomo, rule, c6)
-    gone, blocked = [], set()
-    for row in np.random.default_rng(0).permutation(np.flatnonzero(full.count >= 5)):
-        if row not in blocked and len(gone) < 300:
-            gone.append(row)
-            blocked |= {row, *full.pairs[full.pairs[:, 0] == row, 1]}
-    lost, left = particles.select(np.array(gone)), particles.select(
-        np.setdiff1d(np.arange(len(particles)), gone))
-    lattice = find_lattice(left.position_A, left.R_p2t, left.i_tomo, rule, c6)
-    where, R, parent = fill_holes(left.position_A, left.R_p2t, left.i_tomo, lattice, rule, c6, 4)
-    i_tomo = left.i_tomo[parent]
-    distance, angle = [], []
-    for k in range(len(lost)):
-        own = np.flatnonzero(i_tomo == lost.i_tomo[k])
-        d = np.linalg.norm(where[own] - lost.position_A[k], axis=1)
-        distance.append(d.min())
-        angle.append(pose_distance_deg(R[own[d.argmin()]][None], lost.R_p2t[k][None], c6)[0])
-    assert np.mean(np.array(distance) < 15.0) > 0.98
-    # RELION refined these poses from the images: neighbours know them to 2 Å and 1 degree
-    assert 0.1 < np.median(distance) < 3.0
-    assert 0.1 < np.median(angle) < 1.5
