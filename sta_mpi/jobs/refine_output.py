@@ -18,7 +18,7 @@ from sta_mpi.jobs.align_output import result_particles
 from sta_mpi.jobs.align_report import align_sections
 from sta_mpi.jobs.align_state import LoopPoses
 from sta_mpi.jobs.averaging import Setup
-from sta_mpi.jobs.engine import engine_results
+from sta_mpi.jobs.engine import engine_results, left_out_warnings
 from sta_mpi.jobs.folder import JobFolder, JobOutcome
 from sta_mpi.jobs.map_report import map_results
 from sta_mpi.jobs.parameters.refine import RefineParameters
@@ -62,7 +62,8 @@ def write_refinement(parameters: RefineParameters, folder: JobFolder, setup: Set
     rounds = [h for h in state.history if h["round"] > 0]
     sections = [round_section(folder, setup.sizes, state.history),
                 *align_sections(maps, particles, setup, state.columns, rounds, parameters)]
-    return JobOutcome(results, outputs, sections, _warnings(setup, state, span_A), stages)
+    warnings = [*left_out_warnings(stages), *_warnings(setup, state, span_A)]
+    return JobOutcome(results, outputs, sections, warnings, stages)
 
 
 def _write_maps(folder: JobFolder, maps: Maps) -> dict[str, str]:
