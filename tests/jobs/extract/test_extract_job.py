@@ -224,6 +224,27 @@ def test_options_do_what_they_say(averaged, project):
     assert averaged(kept)[1][1:8].min() > 0.97
 
 
+def test_patches_follow_the_trajectories_of_their_particles(run, tmp_path):
+    """Particles that move between tilts are sharp only where extraction knows of it."""
+    run("simulate", "--n-series", 1, "--n-particles", 14, "--pixel-A", PIXEL_A,
+        "--image-width-px", 224, "--image-height-px", 224, "--tilt-step-deg", 8,
+        "--thickness-A", 500, "--phantom-radius-A", 60, "--phantom-detail-A", 5, "--snr", 2,
+        "--truth-box-px", BOX, "--motion-A", 3, "--motion-correlation-A", 50, "-o",
+        tmp_path / "sim")
+    mask = soft_sphere(BOX, 12, 4)
+    truth = read_mrc(tmp_path / "sim/truth.mrc").data * mask
+    found = {}
+    for name, words in (("still", []),
+                        ("moving", ["--trajectories", tmp_path / "sim/motion_truth.star"])):
+        run("extract", "--optimisation-set", tmp_path / "sim/optimisation_set.star", *words,
+            "--box-px", BOX, "-o", tmp_path / name)
+        run("average", "--optimisation-set", tmp_path / name / "optimisation_set.star", "--noise",
+            "flat", "-o", tmp_path / f"average_{name}")
+        found[name] = fsc(read_mrc(tmp_path / f"average_{name}/half1.mrc").data * mask, truth)
+    assert found["moving"][1:7].min() > 0.95
+    assert found["moving"][3:8].mean() > found["still"][3:8].mean() + 0.1
+
+
 @pytest.mark.slow
 def test_binned_stacks_average_to_the_binned_map(run, project):
     folder = project[0]
