@@ -25,7 +25,7 @@ from sta_mpi.formats.mrc_write import write_mrc
 from sta_mpi.formats.relion_particle_table import RelionParticles
 from sta_mpi.formats.relion_sets import OptimisationSet
 from sta_mpi.geometry.euler import matrix_from_relion_angles, relion_angles_from_matrix
-from sta_mpi.geometry.rotations import angular_distance_deg
+from sta_mpi.geometry.symmetry import symmetry_matrices
 from sta_mpi.jobs.averaging import check_symmetry
 from sta_mpi.jobs.folder import JobFolder, JobOutcome
 from sta_mpi.jobs.inputs import load_set, set_files
@@ -34,8 +34,9 @@ from sta_mpi.jobs.parameters.recenter import RecenterParameters
 from sta_mpi.jobs.reference_files import read_checked_map, read_mask
 from sta_mpi.jobs.set_output import given_members, has_set, write_particle_set
 from sta_mpi.report.content import Figure, Section, Table
-from sta_mpi.report.figures import map_slices, pose_change
+from sta_mpi.report.figures import angular_coverage, map_slices
 from sta_mpi.signal.fft import FftPlans
+from sta_mpi.signal.filters import lowpass_map
 from sta_mpi.signal.masks import apply_mask, soft_sphere
 
 Floats = NDArray[np.float64]
@@ -83,7 +84,8 @@ def run(parameters: RecenterParameters, folder: JobFolder, runtime: Any) -> JobO
         mask = np.clip(move_map(mask, found.move, plans), 0, 1)
         write_mrc(folder.file("mask.mrc"), mask, given.voxel_A)
         outputs["mask"] = "mask.mrc"
-    sections = [_map_section(given, moved)]
+    shown_A = parameters.lowpass_A or SEARCH_VOXELS * given.voxel_A
+    sections = [_map_section(given, moved, shown_A)]
     if inputs is not None:
         particles = inputs.particles
         assert isinstance(particles, RelionParticles)
@@ -91,12 +93,12 @@ def run(parameters: RecenterParameters, folder: JobFolder, runtime: Any) -> JobO
         outputs |= write_particle_set(
             folder, replace(particles, R_p2t=R, offset_A=offset), inputs.tomograms,
             _members(parameters, folder.path, outputs, inputs.paths.tomograms), inputs.motion_A)
-        turn = angular_distance_deg(R, particles.R_p2t)
-        move_A = np.linalg.norm(offset - particles.offset_A, axis=1)
         found.results["particles"] = len(particles)
+        symmetry = parameters.find_symmetry or "C1"
         sections.append(Section("Particles", figures=[Figure(
-            "Change of the poses", pose_change([turn], [move_A]), "The same for all particles: "
-            "they keep their places in the tomogram, the map's frame has moved.")]))
+            "Angular coverage", angular_coverage(R, symmetry_matrices(symmetry), symmetry),
+            "In the new axes. Particles keep their places in the tomogram: all are turned and "
+            "moved by the same amounts, those of the map's frame.")]))
     if found.symmetry is not None:
         sections.append(_symmetry_section(found, moved, mask, parameters, plans))
     return JobOutcome(found.results, outputs, sections, found.warnings)
@@ -203,11 +205,14 @@ def _members(p: RecenterParameters, folder: Path, outputs: dict[str, str], tomog
         mask=folder / outputs["mask"] if "mask" in outputs else None)
 
 
-def _map_section(before: MapSet, after: MapSet) -> Section:
+def _map_section(before: MapSet, after: MapSet, shown_A: float) -> Section:
+    pictures = [map_slices(lowpass_map(m.mean, m.voxel_A, shown_A), m.voxel_A)
+                for m in (before, after)]
     return Section("Map", figures=[
-        Figure("Before", map_slices(before.mean, before.voxel_A), "Central slices, projections."),
-        Figure("After", map_slices(after.mean, after.voxel_A), "The moved map is interpolated; "
-               "for the last digit average again with the new particles.")])
+        Figure("Before", pictures[0], f"Central slices above, projections below; here low-passed "
+               f"at {shown_A:.0f} Å."),
+        Figure("After", pictures[1], "The moved map is interpolated; for the last digit average "
+               "again with the new particles.")])
 
 
 def _symmetry_section(found: _Found, moved: MapSet, mask: Map | None, p: RecenterParameters,

@@ -20,11 +20,14 @@ from sta_mpi.jobs.set_output import given_members, has_set, write_particle_set
 from sta_mpi.report.content import Figure, Section
 from sta_mpi.report.figures import angular_coverage, fsc_curves, map_slices
 from sta_mpi.signal.fft import FftPlans
+from sta_mpi.signal.filters import lowpass_map
 from sta_mpi.signal.fsc import fsc
 from sta_mpi.signal.masks import soft_sphere
 
 LOW_AGREEMENT = 0.8
 """FSC of a map with its symmetrised self, at low resolution, that calls for a warning."""
+SHOWN_VOXELS = 4.0
+"""Resolution of the drawn maps [voxels]."""
 FIRST_SHELL = 3
 """Coarser shells agree for any axes."""
 
@@ -72,8 +75,10 @@ def _symmetrise(given: MapSet, p: SymmetrizeParameters, folder: JobFolder, outco
             f"the map agrees with its symmetrised self at FSC {low:.2f} (low resolution) only: "
             "its axes may lie elsewhere. Find them with sta-mpi recenter --find-symmetry.")
     outcome.sections += [Section("Map", figures=[
-        Figure("Before", map_slices(given.mean, given.voxel_A), "Central slices, projections."),
-        Figure("After", map_slices(after.mean, given.voxel_A)),
+        *(Figure(title, map_slices(lowpass_map(m.mean, m.voxel_A, SHOWN_VOXELS * m.voxel_A),
+                                   m.voxel_A),
+                 f"Central slices above, projections below; here low-passed at {SHOWN_VOXELS:g} "
+                 "voxels.") for title, m in (("Before", given), ("After", after))),
         Figure("Before against after", fsc_curves({"masked": curve}, given.voxel_A, n, []),
                "FSC of the map with its symmetrised self under a sphere: high where the map has "
                "the symmetry, also where it is noise that is shared.")])]

@@ -220,7 +220,7 @@ def test_reports_show_maps_and_axes(project, tmp_path, monkeypatch):
     run("symmetrize", "--reference", project / "average/half1.mrc", "--symmetry", "C6", "-o",
         tmp_path / "symmetrize")
     page = (tmp_path / "recenter/report.html").read_text()
-    for text in ("Before", "After", "Change of the poses", "turned about z"):
+    for text in ("Before", "After", "Angular coverage", "turned about z"):
         assert text in page
     assert "Before against after" in (tmp_path / "symmetrize/report.html").read_text()
 
