@@ -213,7 +213,7 @@ def figure(points: list[Point], path: str) -> None:
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--particles", type=int, default=120)
+    parser.add_argument("--particles", type=int, default=100)
     parser.add_argument("--box", type=int, default=64)
     parser.add_argument("--radii", type=float, nargs="+", default=[24.0, 30.0])
     parser.add_argument("--noise", type=float, nargs="+",

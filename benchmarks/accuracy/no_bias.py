@@ -93,11 +93,11 @@ def hand_scores(n: int, r_max: float, count: int, noise_sd: float, seed: int
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--particles", type=int, default=100, help="in each half-set")
+    parser.add_argument("--particles", type=int, default=60, help="in each half-set")
     parser.add_argument("--box", type=int, default=48)
     parser.add_argument("--lowpass", type=float, default=7.0)
     parser.add_argument("--rounds", type=int, default=10)
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", type=int, default=2)
     given = parser.parse_args()
     n, first = given.box, int(given.lowpass) + EDGE + 1
     blobs = lumpy_object(0.27 * n, n / 64)
