@@ -31,7 +31,7 @@ def main(optimisation_set, precision, memory_bytes, scratch_bytes):
 
     def run():
         inputs = load_set(parameters)
-        setup = make_setup(inputs, parameters, assign_halves(inputs.particles, "keep", 1))
+        setup = make_setup(inputs, parameters, assign_halves(inputs.particles, "keep", 1, 100.0))
         plan = StorePlan(precision, runtime.size, 1.0, 4e5, 0, 0, 0, float(memory_bytes),
                          float(scratch_bytes), tempfile.gettempdir())
         check_plan(runtime, setup)

@@ -56,7 +56,7 @@ def parameters(small_set):
 @pytest.fixture(scope="module")
 def setup(parameters):
     inputs = load_set(parameters)
-    return make_setup(inputs, parameters, assign_halves(inputs.particles, "keep", 1))
+    return make_setup(inputs, parameters, assign_halves(inputs.particles, "keep", 1, 100.0))
 
 
 @pytest.fixture(scope="module")
