@@ -28,6 +28,7 @@ from sta_mpi.jobs.align_search import (
     search_centre,
 )
 from sta_mpi.jobs.averaging import Setup, make_plans
+from sta_mpi.parallel.devices import select_device
 from sta_mpi.parallel.job import Partial, SumSpec, Unit
 
 Floats = NDArray[np.float64]
@@ -108,6 +109,7 @@ class OracleCheck:
 
     def prepare(self, runtime: Any) -> _Context:
         """Plans, images and references."""
+        select_device(runtime, self.setup.parameters.device)
         plans = make_plans(self.setup, runtime, reference_shapes(self.setup))
         self.setup.source.prepare(runtime, plans)
         negative = None

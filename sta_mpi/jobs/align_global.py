@@ -23,6 +23,7 @@ from sta_mpi.geometry.rotations import angular_distance_deg
 from sta_mpi.geometry.symmetry import symmetry_matrices
 from sta_mpi.jobs.align_search import Search, search_centre
 from sta_mpi.jobs.averaging import Setup
+from sta_mpi.kernels.array_module import array_module
 
 Floats = NDArray[np.float64]
 
@@ -106,5 +107,6 @@ class GlobalStarts:
     def _rotate(self, half: int) -> RotatedSource:
         if half not in self._rotated:
             self._rotated[half] = rotate_within(
-                self._references[half - 1], self._band, self._list.rotations, ROTATED_BYTES)
+                self._references[half - 1], self._band, self._list.rotations, ROTATED_BYTES,
+                array_module(self._setup.parameters.device))
         return self._rotated[half]

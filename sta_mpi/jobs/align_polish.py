@@ -1,6 +1,6 @@
 """The fast searches of `align`: polish from the current pose, or from global candidates."""
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,13 +10,14 @@ from numpy.typing import NDArray
 from sta_mpi.align.dose_limits import dose_limits, ring_bands, sample_counts
 from sta_mpi.align.grid_search import whitened_power
 from sta_mpi.align.marching import marching_radii
-from sta_mpi.align.multi_start import MARGIN, polish_best
+from sta_mpi.align.multi_start import MARGIN, polish_best_steps
 from sta_mpi.align.observation import BoxSamples, TiltSamples
-from sta_mpi.align.polish import PolishResult, PolishSettings, Pose
+from sta_mpi.align.polish import Asked, PolishResult, PolishSettings, Pose
+from sta_mpi.align.polish_batch import OneByOne, Particles, run_together
 from sta_mpi.align.pose import Restraint
 from sta_mpi.align.posterior import log_evidence, mode_weights, retained
 from sta_mpi.align.scores import flat_gain, with_gain
-from sta_mpi.align.settle import outlook
+from sta_mpi.align.settle import outlook_steps
 from sta_mpi.errors import ParticleError
 from sta_mpi.geometry.symmetry import symmetry_matrices
 from sta_mpi.jobs.align_global import GlobalStarts
@@ -30,14 +31,21 @@ from sta_mpi.jobs.align_search import (
     unseen,
 )
 from sta_mpi.jobs.averaging import Setup
-from sta_mpi.kernels.polish import PackedSamples, PoseProblem, make_layout, pack_samples
+from sta_mpi.kernels.polish import (
+    PackedSamples,
+    PoseBatch,
+    PoseFunction,
+    PoseSums,
+    make_layout,
+    pack_samples,
+)
 from sta_mpi.kernels.voxels import PackedVoxels, VoxelProblem, make_voxel_layout, pack_voxels
 from sta_mpi.signal.fft import FftPlans
 
 Floats = NDArray[np.float64]
 
-BATCH = 16
-"""Particles whose shifts share a matrix product."""
+BATCH, GPU_BATCH = 16, 256
+"""Particles whose shifts share a matrix product; on a GPU they are polished together as well."""
 
 RINGS = 12
 """Rings of equal area that the disc of samples is cut into, for the dose limits of tilts."""
@@ -72,6 +80,7 @@ class PolishSearcher:
     def __init__(self, setup: Setup, search: Search, plans: FftPlans, observe: Any) -> None:
         self._setup, self._search, self._observe = setup, search, observe
         self._references = make_references(search, plans)
+        self._device = setup.parameters.device
         r_max, r_min = search.band.r_max, search.band.r_min
         bands = marching_radii(r_max)
         box = setup.sizes.box_px
@@ -100,14 +109,34 @@ class PolishSearcher:
 
     def align(self, rows: NDArray[np.intp], half: int) -> Iterator[Found]:
         """Poses, scores and uncertainty of each particle."""
-        for begin in range(0, len(rows), BATCH):
-            particles = [self._particle(int(row)) for row in rows[begin : begin + BATCH]]
-            starts = self._starts([p for p in particles if isinstance(p, _Particle)], half)
+        batch = GPU_BATCH if self._device == "gpu" else BATCH
+        for begin in range(0, len(rows), batch):
+            particles = [self._particle(int(row)) for row in rows[begin : begin + batch]]
+            seen = [p for p in particles if isinstance(p, _Particle)]
+            found = self._align_all(seen, self._starts(seen, half), half)
             for particle in particles:
-                if isinstance(particle, Found):
-                    yield particle
-                else:
-                    yield self._align(particle, starts[particle.row], half)
+                yield particle if isinstance(particle, Found) else next(found)
+
+    def _align_all(self, particles: list[_Particle], starts: dict[int, list[list[Pose]]],
+                   half: int) -> Iterator[Found]:
+        """Results in the order of the particles: together on a GPU, else one after the other."""
+        together = max(len(particles), 1) if self._device == "gpu" else 1
+        for begin in range(0, len(particles), together):
+            group = particles[begin : begin + together]
+            packed, problems = self._problems([p.samples for p in group], half)
+            searches = []
+            for i, particle in enumerate(group):
+                around = search_centre(self._setup, self._search, particle.row)
+                count = self._count(particle)
+                for k, of_reference in enumerate(starts[particle.row]):
+                    at = k * len(group) + i
+                    searches.append(
+                        (at, self._polish(problems[at], k, of_reference, around, count)))
+            candidates = run_together(problems, searches)
+            n = len(candidates) // len(group)
+            for i, particle in enumerate(group):
+                own = [c for found in candidates[i * n : (i + 1) * n] for c in found]
+                yield self._found(particle, packed[i], own, n)
 
     def _particle(self, row: int) -> "_Particle | Found":
         try:
@@ -139,17 +168,13 @@ class PolishSearcher:
                     own += more
         return starts
 
-    def _align(self, particle: _Particle, starts: list[list[Pose]], half: int) -> Found:
+    def _found(self, particle: _Particle, packed: PackedSamples | PackedVoxels,
+               candidates: list[_Candidate], n_references: int) -> Found:
+        """What becomes of a particle with these candidates of all references."""
         search = self._search
-        around = search_centre(self._setup, search, particle.row)
-        packed, problems = self._problems(particle.samples, half)
-        candidates: list[_Candidate] = []
-        for k, (problem, of_reference) in enumerate(zip(problems, starts, strict=True)):
-            candidates += self._polish(
-                problem, k, of_reference, around, self._count(particle))
         evidence = np.array([self._evidence(c) for c in candidates])
         owner = np.array([c.i_reference for c in candidates])
-        scores = np.array([evidence[owner == k].max() for k in range(len(starts))])
+        scores = np.array([evidence[owner == k].max() for k in range(n_references)])
         weights = np.where(owner < search.n_classes, 1.0, 0.0)
         real = np.flatnonzero(weights)
         weights[real] = mode_weights(evidence[real])
@@ -172,16 +197,20 @@ class PolishSearcher:
             return height
         return height + float(shares[candidate.i_reference])
 
-    def _problems(self, samples: TiltSamples | BoxSamples, half: int
-                  ) -> tuple[PackedSamples | PackedVoxels, list[Any]]:
-        """The particle's samples, and it and each reference as a function of the pose."""
+    def _problems(self, samples: Sequence[TiltSamples | BoxSamples], half: int
+                  ) -> tuple[Sequence[PackedSamples | PackedVoxels], Particles]:
+        """Samples of particles; all of them with the first reference, then with the next ..."""
         volumes, box = [r.volume for r in self._references[half - 1]], self._setup.sizes.box_px
-        if isinstance(samples, BoxSamples):
-            voxels = pack_voxels(samples.data_rft, samples.weight_rft, self._box_layout)
-            return voxels, [VoxelProblem(v, voxels, samples.R_box2t, box) for v in volumes]
-        packed = pack_samples(samples.data_rft, samples.weight_rft, self._tilt_layout)
-        return packed, [PoseProblem(v, packed, self._tilt_layout, samples.rotation, box)
-                        for v in volumes]
+        boxes = [s for s in samples if isinstance(s, BoxSamples)]
+        if boxes:
+            voxels = [pack_voxels(s.data_rft, s.weight_rft, self._box_layout) for s in boxes]
+            return voxels, OneByOne([
+                VoxelProblem(v, own, s.R_box2t, box, self._device)
+                for v in volumes for own, s in zip(voxels, boxes, strict=True)])
+        tilts = [s for s in samples if isinstance(s, TiltSamples)]
+        packed = [pack_samples(s.data_rft, s.weight_rft, self._tilt_layout) for s in tilts]
+        return packed, PoseBatch(volumes, packed, self._tilt_layout, [s.rotation for s in tilts],
+                                 box, self._device)
 
     def _count(self, particle: _Particle) -> NDArray[np.int64] | None:
         """Samples of each tilt that its dose leaves; None: all."""
@@ -194,26 +223,31 @@ class PolishSearcher:
             DOSE_SHARE, series.b_factor_per_dose_A2, series.ctf_b_factor_A2[samples.tilts])
         return sample_counts(self._tilt_layout, limits)
 
-    def _polish(self, problem: Any, k: int, starts: list[Pose], around: Pose,
-                count: NDArray[np.int64] | None) -> list[_Candidate]:
+    def _polish(self, problem: PoseFunction, k: int, starts: list[Pose], around: Pose,
+                count: NDArray[np.int64] | None
+                ) -> Generator[Asked, PoseSums, list[_Candidate]]:
         """Distinct modes for one reference, best first."""
         search = self._search
         if search.kind == "still":
-            return [_Candidate(k, outlook(problem, starts[0], count).at, float("nan"), False)]
+            look = yield from outlook_steps(problem, starts[0], count)
+            return [_Candidate(k, look.at, float("nan"), False)]
         may_stop = search.parameters.early_stop and len(starts) == 1
         if may_stop and not (search.is_first or search.is_global):
-            look = outlook(problem, starts[0], count, Restraint(around, self._settings))
+            look = yield from outlook_steps(
+                problem, starts[0], count, Restraint(around, self._settings))
             if look.is_settled:
                 return [_Candidate(k, look.at, look.gain, True)]
         if len(self._relaxed) > 1 and not search.is_global:
             # each start has its own limits: it is the turn from there that they are about
-            found = [r for s in starts for r in polish_best(
-                problem, [s], self._settings, count, Pose(s.R_p2t, around.shift_xyz_px),
-                self._operators)]
+            found: list[PolishResult] = []
+            for s in starts:
+                found += yield from polish_best_steps(
+                    problem, [s], self._settings, count, Pose(s.R_p2t, around.shift_xyz_px),
+                    self._operators)
             results = sorted(found, key=lambda r: -(r.score + r.log_prior))
         else:
-            results = polish_best(problem, starts, self._settings, count, around,
-                                  self._operators, self._margin)
+            results = yield from polish_best_steps(
+                problem, starts, self._settings, count, around, self._operators, self._margin)
         return [_Candidate(k, r, float("nan"), False) for r in results]
 
     def _columns(self, row: int, best: _Candidate, packed: PackedSamples | PackedVoxels

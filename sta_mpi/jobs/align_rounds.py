@@ -7,16 +7,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sta_mpi.align.posterior import MOST_MODES
 from sta_mpi.align.rotated_reference import rotated_bytes
 from sta_mpi.errors import ParticleError
 from sta_mpi.jobs.align_global import GLOBAL_BAND, ROTATED_BYTES
 from sta_mpi.jobs.align_grid import GridSearcher
-from sta_mpi.jobs.align_polish import PolishSearcher
+from sta_mpi.jobs.align_polish import GPU_BATCH, PolishSearcher
 from sta_mpi.jobs.align_search import Found, Search, Searcher, column_specs, reference_shapes
 from sta_mpi.jobs.averaging import (
     Setup,
     UnitSums,
     make_plans,
+    make_unit_sums,
     make_units,
     memory_plan,
     n_slices,
@@ -126,6 +128,16 @@ def round_memory(setup: Setup, search: Search) -> MemoryPlan:
     return memory_plan(setup).plus(MemoryPlan(plan))
 
 
+def device_bytes(setup: Setup, search: Search) -> dict[str, float]:
+    """Arrays that one rank keeps on a GPU in a round besides the sums of a unit."""
+    plan = round_memory(setup, search).rank_bytes
+    n_tilts = max(ts.n_tilts for ts in setup.inputs.used_series)
+    most = min(GPU_BATCH, setup.parameters.unit_particles)
+    names = ("references", "references in all orientations")
+    return {"samples of a batch": most * n_tilts * 6.0 * np.pi * search.band.r_max**2,
+            **{name: plan[name] for name in names if name in plan}}
+
+
 @dataclass
 class _Context:
     searcher: Searcher
@@ -160,6 +172,8 @@ class AlignRound:
 
     def prepare(self, runtime: Any) -> _Context:
         """Plans, images, references and the unit's sums."""
+        sums = make_unit_sums(self.setup, runtime, self.units(), self.search.n_classes,
+                              MOST_MODES, device_bytes(self.setup, self.search))
         plans = make_plans(self.setup, runtime, reference_shapes(self.setup))
         self.setup.source.prepare(runtime, plans)
         observe = self.setup.source.observe
@@ -168,8 +182,7 @@ class AlignRound:
             GridSearcher(self.setup, self.search, self.grey, plans, observe) if kind == "grid"
             else GivenClasses(self.setup, self.search, observe) if kind == "given"
             else PolishSearcher(self.setup, self.search, plans, observe))
-        return _Context(searcher, [UnitSums(self.setup.sizes)
-                                   for _ in range(self.search.n_classes)], observe)
+        return _Context(searcher, sums, observe)
 
     def work(self, context: _Context, unit: Unit) -> Partial:
         """Align and insert the particles of a unit."""

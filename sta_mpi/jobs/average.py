@@ -58,11 +58,11 @@ class AverageJob:
 
     name = "average"
 
-    def __init__(self, setup: Setup, fingerprint: str, device: str = "cpu",
-                 options: MapOptions | None = None) -> None:
+    def __init__(self, setup: Setup, fingerprint: str, options: MapOptions | None = None
+                 ) -> None:
         self.setup = setup
         self._options = options or map_options(setup.parameters, setup.sizes)
-        self._fingerprint, self._device = fingerprint, device
+        self._fingerprint = fingerprint
 
     def units(self) -> list[Unit]:
         """Chunks of one series and half."""
@@ -82,7 +82,7 @@ class AverageJob:
 
     def prepare(self, runtime: Any) -> _Context:
         """Plans, shared tilt images and the unit's sums."""
-        sums = make_unit_sums(self.setup, runtime, self.units(), self._device)
+        sums = make_unit_sums(self.setup, runtime, self.units())
         plans = make_plans(self.setup, runtime)
         self.setup.source.prepare(runtime, plans)
         return _Context(self.setup, sums[0])
@@ -131,7 +131,7 @@ def run(parameters: AverageParameters, folder: JobFolder, runtime: Any) -> JobOu
     setup = replace(prepare_setup(parameters), folder=folder.path)
     inputs = setup.inputs
     options = replace(map_options(parameters, setup.sizes), helix=_helix(parameters, setup))
-    job = AverageJob(setup, folder.fingerprint, parameters.device, options)
+    job = AverageJob(setup, folder.fingerprint, options)
     memory = memory_plan(setup)
     result = run_stage(job, folder, runtime, parameters, memory=memory)
     maps, counts = result.outputs

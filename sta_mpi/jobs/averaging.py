@@ -266,18 +266,18 @@ class UnitSums:
         return self._sums.total() if isinstance(self._sums, DeviceSums) else self._sums
 
 
-def make_unit_sums(setup: Setup, runtime: Any, units: Sequence[Unit], device: str,
-                   n_classes: int = 1, modes: int = 1,
-                   more_bytes: Mapping[str, float] | None = None) -> list[UnitSums]:
+def make_unit_sums(setup: Setup, runtime: Any, units: Sequence[Unit], n_classes: int = 1,
+                   modes: int = 1, more_bytes: Mapping[str, float] | None = None
+                   ) -> list[UnitSums]:
     """Sums of a unit for every class, on the device of this rank, which is taken. Collective.
 
     Parameters
     ----------
     units : sequence of Unit    of `make_units`
-    device : "cpu" or "gpu"
     modes : int                 most poses at which a particle is inserted
     more_bytes : mapping        what else this rank will keep on a GPU [bytes]
     """
+    device = setup.parameters.device
     choice = select_device(runtime, device)
     check_device_memory(runtime, choice, {
         **(more_bytes or {}),

@@ -8,7 +8,7 @@ from sta_mpi.jobs.parameters.base import InputSetParameters, ParallelParameters
 from sta_mpi.jobs.parameters.device import DeviceParameters
 
 
-class ReconstructionParameters(InputSetParameters, ParallelParameters):
+class ReconstructionParameters(InputSetParameters, ParallelParameters, DeviceParameters):
     """How observations are cut, weighted and turned into maps; shared by average and align."""
 
     source: Literal["auto", "tilt-series", "stacks", "boxes"] = Field(
@@ -43,7 +43,7 @@ class ReconstructionParameters(InputSetParameters, ParallelParameters):
         24, ge=1, description="Particles in a unit of work.")
 
 
-class AverageParameters(ReconstructionParameters, DeviceParameters):
+class AverageParameters(ReconstructionParameters):
     """Average particles at their given poses into two half maps."""
 
     helical_rise_A: float | None = Field(
