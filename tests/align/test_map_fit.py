@@ -94,8 +94,8 @@ def test_planted_axis_is_found_and_brought_to_z(symmetry, sd):
     assert np.allclose(fit.move.R @ fit.Q[:, 2], [0, 0, 1])
 
 
-@pytest.mark.parametrize("symmetry", ["D3", pytest.param("O", marks=pytest.mark.slow),
-                                      pytest.param("T", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("symmetry", ["D3", "O", "T", "I2"])
 def test_map_moved_by_its_fit_has_the_symmetry_in_the_standard_setting(symmetry):
     R = random_rotations(1, np.random.default_rng(6))[0]
     data = planted(symmetry, R, 2)

@@ -224,6 +224,7 @@ def test_options_do_what_they_say(averaged, project):
     assert averaged(kept)[1][1:8].min() > 0.97
 
 
+@pytest.mark.slow
 def test_patches_follow_the_trajectories_of_their_particles(run, tmp_path):
     """Particles that move between tilts are sharp only where extraction knows of it."""
     run("simulate", "--n-series", 1, "--n-particles", 14, "--pixel-A", PIXEL_A,
