@@ -5,17 +5,20 @@ axes (see `observation`). Its map is a mean and a few components, with coordinat
 variance in the population:
 
     V_i = mu + sum_q z_iq U_q,        z_i ~ N(0, 1)
-    log L = Re sum conj(V_i) d_i - 1/2 sum w_i |V_i|^2
+    log L = 2 Re sum conj(V_i) d_i - sum w_i |V_i|^2        over independent voxels
 
 Expectation maximisation of factor analysis with known noise (Rubin and Thayer 1982): voxels
 that a particle does not see have w = 0, so the wedge is neither filled nor compared.
 
-    E:  A_i = 1 + Re <U_q, w_i U_r>,  b_i = Re <U_q, d_i - w_i mu>
+    E:  A_i = 1 + 2 Re <U_q, w_i U_r>,  b_i = 2 Re <U_q, d_i - w_i mu>
         E z = A^-1 b,  E z z^T = A^-1 + E z E z^T
     M:  sum_i w_i E[y y^T] (mu, U) = sum_i E[y] d_i,  y = (1, z), voxel by voxel
 
 After each step the coordinates are scaled to unit variance again (parameter expansion, Liu,
 Rubin and Wu 1998), which converges in a few rounds where plain EM needs many.
+
+The power of a component has no natural scale from shell to shell, so each is estimated as in the
+regularised average of a map (`shrink`).
 
 Maps are vectors over the voxels of a half space: <a, b> counts each Friedel pair once.
 """
@@ -30,6 +33,13 @@ Complexes = NDArray[np.complex128]
 
 RIDGE = 1e-3
 """Least prior of an M step, as a share of the mean weight of a voxel."""
+
+SPREAD = (2 / 3) ** 3
+"""Noise power of merged voxels times their weight: the mean of t^2 over that of t for trilinear
+shares t of samples between voxels."""
+
+LEAST_SHRINK = 0.02
+"""Factor that is left of a shell of noise."""
 
 
 @dataclass(frozen=True)
@@ -53,8 +63,8 @@ def coordinates(data: Complexes, weight: Floats, mean: Complexes, components: Co
     components : (q, v) complex
     """
     weighted = components * weight
-    A = np.eye(len(components)) + (components.conj() @ weighted.T).real
-    b = (components.conj() @ (data - weight * mean)).real
+    A = np.eye(len(components)) + 2.0 * (components.conj() @ weighted.T).real
+    b = 2.0 * (components.conj() @ (data - weight * mean)).real
     covariance = np.asarray(np.linalg.inv(A), np.float64)
     z = covariance @ b
     _, log_det = np.linalg.slogdet(A)
@@ -86,6 +96,35 @@ def maximise(numerators: Complexes, products: Floats) -> tuple[Complexes, Comple
     solved: Complexes = np.linalg.solve(matrices, numerators.T[:, :, None])[:, :, 0].T.astype(
         np.complex128)
     return solved[0], solved[1:]
+
+
+def shrink(components: Complexes, products: Floats, radius: Floats, left: float = 1.0
+           ) -> Complexes:
+    """Components (q, v) with each shell scaled by signal / (signal + noise).
+
+    The noise of a voxel is `SPREAD` over its sum of weights, the signal of a shell is what its
+    mean power has above that. Factors are relative to that of the best shell.
+
+    Parameters
+    ----------
+    products : as for `maximise`
+    radius : (v,)     |K| of the voxels
+    left : float      share of the noise power that a mask left in the components
+    """
+    shells = np.rint(radius).astype(np.intp)
+    count = np.maximum(np.bincount(shells), 1)
+    n = len(components) + 1
+    diagonal = [i for i, (a, b) in enumerate(zip(*np.triu_indices(n), strict=True)) if a == b][1:]
+    out = np.empty_like(components)
+    floor = RIDGE * max(float(products[0].mean()), 1e-30)
+    for q, (component, weight) in enumerate(zip(components, products[diagonal], strict=True)):
+        noise = np.bincount(shells, left * SPREAD / (weight + floor)) / count
+        power = np.bincount(shells, np.abs(component) ** 2) / count
+        factor = np.maximum(1.0 - noise / np.maximum(power, 1e-300), 0.0)
+        # the best shell stays: a component that is scaled down as a whole never comes back
+        factor = np.maximum(factor / factor.max(), LEAST_SHRINK) if factor.any() else factor + 1.0
+        out[q] = component * factor[shells]
+    return out
 
 
 def unit_variance(components: Complexes, mean_square: Floats) -> Complexes:

@@ -76,7 +76,7 @@ def _find_components(parameters: ClassifyParameters, loop: RoundLoop, band: Voxe
     # the last round gives the coordinates in the components of the one before
     for i in range(parameters.pca_iterations + 2):
         job = PcaRound(setup, band, model, parameters.components, mask, cache,
-                       f"{loop.folder.fingerprint}/{i + 1}")
+                       f"{loop.folder.fingerprint}/{i + 1}", 2 * i > parameters.pca_iterations)
         result = run_stage(job, loop.folder, runtime, parameters, loop.checkpoints, memory,
                            loop.holders)
         memory = None

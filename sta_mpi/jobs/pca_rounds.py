@@ -13,6 +13,7 @@ from sta_mpi.align.pca import (
     maximise,
     moment_products,
     principal_axes,
+    shrink,
     unit_variance,
 )
 from sta_mpi.align.voxel_band import MergedBand, VoxelBand
@@ -63,15 +64,18 @@ class BandCache:
 class PcaRound:
     """One E and M step over all particles at their given poses.
 
-    Without a model the coordinates are random numbers, so that the first components are random
-    mixtures of the particles themselves.
+    `is_shrunk` scales shells of noise down; not in early rounds, where weak components would not
+    grow any more. Without a model the coordinates are random numbers, so that the first
+    components are random mixtures of the particles themselves.
     """
 
     def __init__(self, setup: Setup, band: VoxelBand, model: PcaModel | None, n_components: int,
-                 mask: NDArray[np.float32], cache: BandCache, tag: str) -> None:
+                 mask: NDArray[np.float32], cache: BandCache, tag: str,
+                 is_shrunk: bool = False) -> None:
         self.name = f"components {tag.rpartition('/')[2]}"
         self.setup, self.band, self.model = setup, band, model
         self.n_components, self._mask, self._cache, self._tag = n_components, mask, cache, tag
+        self._is_shrunk = is_shrunk
 
     def units(self) -> list[Unit]:
         """Chunks of one series and half."""
@@ -155,11 +159,14 @@ class PcaRound:
         if runtime.is_root:
             n_used = max(int(np.isfinite(z[:, 0]).sum()), 1)
             parts = sums["numerators"].transpose(1, 0, 2)
-            mean, components = maximise(parts[..., 0] + 1j * parts[..., 1],
-                                        np.ascontiguousarray(sums["products"].T))
-            components = unit_variance(components, sums["squares"] / n_used)
+            products = np.ascontiguousarray(sums["products"].T)
+            mean, components = maximise(parts[..., 0] + 1j * parts[..., 1], products)
             components = np.stack([masked_band(c, self._mask, self.band) for c in components])
-            model = PcaModel(mean, *principal_axes(components))
+            if self._is_shrunk:
+                radius = np.linalg.norm(self.band.K_xyz, axis=1)
+                components = shrink(components, products, radius, float(np.mean(self._mask**2)))
+            model = PcaModel(mean, *principal_axes(
+                unit_variance(components, sums["squares"] / n_used)))
         for shared in sums.values():
             runtime.barrier()
             runtime.release_shared(shared)

@@ -15,6 +15,10 @@ from sta_mpi.formats.mrc import open_stack
 from sta_mpi.formats.mrc_write import write_mrc
 from sta_mpi.formats.relion_particles import read_particles, write_particles
 from sta_mpi.formats.relion_tomograms import read_tomograms
+from sta_mpi.jobs.average import prepare_setup
+from sta_mpi.jobs.parameters.average import AverageParameters
+from sta_mpi.parallel.runtime import Runtime
+from sta_mpi.signal.fft import FftPlans
 from sta_mpi.simulate.builtin_phantoms import chiral_phantom
 from sta_mpi.simulate.phantom import GaussianPhantom
 
@@ -60,8 +64,7 @@ def make_mixture(folder, n_series, n_particles, snr, **more):
         "-o", folder)
     whole, own, moved = (p.truth_map(BOX, VOXEL_A) for p in subunit())
     tomograms = read_tomograms(folder / "tomograms.star")
-    truth = folder / "particles_truth.star"
-    particles = read_particles(truth if truth.exists() else folder / "particles.star", tomograms)
+    particles = read_particles(truth_file(folder), tomograms)
     n = len(particles)
     state = np.repeat([0, 1, 2], [n - round(0.3 * n) - round(0.1 * n), round(0.3 * n),
                                   round(0.1 * n)])
@@ -87,3 +90,42 @@ def add_images(folder, other):
         if target.name.startswith("truth") or not target.exists():
             continue
         write_mrc(target, open_stack(target)[:] + open_stack(path)[:], VOXEL_A)
+
+
+def oracle_scores(folder, lowpass_A):
+    """Log-likelihood (n, 3) of the states, with true poses, transforms by formula, true shares.
+
+    One grey scale for all particles, that of the whole state; what the classes of the program
+    cannot better.
+    """
+    setup = prepare_setup(AverageParameters(
+        optimisation_set=folder / "optimisation_set.star", box_px=BOX, noise="flat",
+        particles=truth_file(folder), output=folder / "none"))
+    setup.source.prepare(Runtime(), FftPlans(effort="estimate"))
+    whole, own, moved = subunit()
+    particles = setup.inputs.particles
+    inside = half_plane(BOX, BOX * VOXEL_A / lowpass_A)
+    cross, power = np.zeros((2, len(particles), 3))
+    for row in range(len(particles)):
+        seen = setup.source.observe(row, particles.offset_A[row])
+        samples = seen.samples(BOX)
+        M = samples.rotation @ particles.R_p2t[row]
+        w, o, m = (p.views_rft(M, BOX, VOXEL_A)[:, inside] for p in (whole, own, moved))
+        data, weight = samples.data_rft[:, inside], samples.weight_rft[:, inside]
+        for k, V in enumerate((w, w - o, w - o + m)):
+            cross[row, k] = (V.conj() * data).real.sum()
+            power[row, k] = (weight * abs(V) ** 2).sum()
+    scale = cross[:, 0].sum() / power[:, 0].sum()
+    return 2 * scale * cross - scale**2 * power + np.log(SHARES)
+
+
+def half_plane(n, r_max):
+    """Independent pixels (n, n//2+1) of a disc, without the origin."""
+    ky, kx = np.fft.fftfreq(n, 1 / n)[:, None], np.arange(n // 2 + 1)
+    return (np.hypot(ky, kx) <= r_max) & ((kx > 0) | (ky > 0))
+
+
+def truth_file(folder):
+    """Particles with their true poses."""
+    truth = folder / "particles_truth.star"
+    return truth if truth.exists() else folder / "particles.star"
