@@ -81,10 +81,11 @@ def describe(parameters: AlignParameters) -> dict[str, Any]:
 def run(parameters: AlignParameters, folder: JobFolder, runtime: Any) -> JobOutcome:
     """Search, average, repeat; write particles, maps and report."""
     setup = replace(prepare_setup(parameters), folder=folder.path)
+    options = map_options(parameters, setup.sizes)
     mask = read_mask(parameters.reference_mask, setup.sizes)
+    mask = options.mask if mask is None else mask
     checkpoints = open_checkpoints(folder, parameters)
     maps: list[Maps | None] = []
-    options = map_options(parameters, setup.sizes)
     search = make_search(0, _empty_start(parameters, setup), parameters, setup, None)
     with open_store(setup, search, runtime) as store:
         setup = replace(setup, source=store)

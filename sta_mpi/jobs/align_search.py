@@ -32,7 +32,8 @@ class Search:
     R_p2t, offset_A : (n, 3, 3), (n, 3)   current poses
     anchor_A : (n, 3)                     offsets at which images are cut
     references : (2, K, b, b, b) float32  of each half-set; those from n_classes on are decoys
-    fsc : (K, n_shells)                   of the half maps that the references are
+    fsc : (K, n_shells)                   of the half maps that the references are; 1 where they
+                                          are no half maps, or have a prior of their own
     mask : (b, b, b) float32 or None
     kind : "grid", "local", "global"; "still" scores at the current poses, "given" puts
         particles into the classes of `labels` there
@@ -162,7 +163,7 @@ def reference_shapes(setup: Setup) -> list[tuple[int, ...]]:
 def make_references(search: Search, plans: FftPlans) -> list[list[Reference]]:
     """References of both half-sets, ready for gathering: [half][reference]."""
     def filtered(k: int) -> Floats | None:
-        if search.parameters.score != "fsc":
+        if search.parameters.score not in ("loglik", "fsc"):
             return None
         # a decoy is treated as the first class, of which it is a copy
         return wiener_from_half_fsc(search.fsc[k if k < search.n_classes else 0])

@@ -113,6 +113,7 @@ def run(parameters: ClassifyParameters, folder: JobFolder, runtime: Any) -> JobO
     mask = read_mask(parameters.reference_mask, setup.sizes)
     focus = read_mask(parameters.focus_mask, setup.sizes)
     options = map_options(parameters, setup.sizes, mask, join_A=parameters.lowpass_A)
+    mask = options.mask
     checkpoints = open_checkpoints(folder, parameters)
     with open_store(setup, _empty_search(parameters, setup), runtime) as store:
         own = replace(setup, source=store)
@@ -241,7 +242,8 @@ def make_search(state: LoopPoses, parameters: ClassifyParameters, setup: Setup,
     name = "given" if labels is not None else kind if kind == "still" else (
         "global" if is_global else "local")
     return Search(
-        state.R_p2t, state.offset_A, state.anchor_A, references, parameters.n_classes, state.fsc,
+        state.R_p2t, state.offset_A, state.anchor_A, references, parameters.n_classes,
+        np.ones_like(state.fsc),
         mask, name, rotations, is_global,
         shift_grid(parameters.shift_range_A / voxel_A, step_A / voxel_A), step_A,
         prior_orientations(setup.inputs.particles), parameters.angle_range_deg,

@@ -217,7 +217,8 @@ def make_search(state: LoopPoses, parameters: RefineParameters, setup: Setup,
     # two points a period at the edge of the low band that a global search uses
     step_A = min(max_A, max(voxel_A, box * voxel_A / 4 / 7.0)) if is_global else max_A / 2
     return Search(
-        state.R_p2t, state.offset_A, state.anchor_A, state.references, 1, state.fsc, mask,
+        state.R_p2t, state.offset_A, state.anchor_A, state.references, 1,
+        np.ones_like(state.fsc), mask,
         "global" if is_global else "local", rotations, is_global,
         shift_grid(max_A / voxel_A, step_A / voxel_A), step_A,
         prior_orientations(setup.inputs.particles), max_deg, max_A, step_deg, band,

@@ -17,7 +17,8 @@ class SearchParameters(ReconstructionParameters, ParticleStoreParameters):
         "the one that explains it best. A name with half1/half2 gives each half its own. "
         "Default: the average at the given poses.")
     reference_mask: Path | None = Field(
-        None, description="Mask (MRC, 0..1) put on the reference before the search.")
+        None, description="Mask (MRC, 0..1) put on the reference before the search. Default: a "
+        "soft sphere of --mask-diameter-A, or of 0.8 of the box.")
     starts: int = Field(
         6, ge=1, le=100, description="Candidates of the global search that are polished.")
     highpass_A: float | None = Field(
@@ -44,9 +45,9 @@ class SearchParameters(ReconstructionParameters, ParticleStoreParameters):
     shift_prior_A: float | None = Field(
         None, gt=0, description="Gaussian prior on the shift from the input position [Å].")
     score: Literal["loglik", "ncc", "cc", "fsc"] = Field(
-        "loglik", description="Score. loglik: Gaussian likelihood with per-tilt noise. ncc: the "
-        "same as normalised correlation. cc: constrained correlation, all samples of the band "
-        "alike. fsc: correlation with the reference weighted by the FSC of the last round.")
+        "loglik", description="Score. loglik: Gaussian likelihood with per-tilt noise, half maps "
+        "as references weighted by their FSC. fsc: the same as normalised correlation. ncc: "
+        "without the FSC. cc: constrained correlation, all samples of the band alike.")
     assignment: Literal["posterior", "hard"] = Field(
         "posterior", description="A particle enters the average at all its likely poses and "
         "references, by their probability, or at the best one alone.")
@@ -74,9 +75,9 @@ class AlignParameters(SearchParameters):
     lowpass_A: float = Field(
         30.0, gt=0, description="The reference and the search use nothing finer than this [Å] in "
         "the first round.")
-    band_schedule: Literal["fixed", "fsc"] = Field(
-        "fixed", description="Finest detail of the rounds after the first: fixed, or where the "
-        "FSC of the last round's half maps falls below 0.143.")
+    band_schedule: Literal["fsc", "fixed"] = Field(
+        "fsc", description="Finest detail of the rounds after the first: where the FSC of the last "
+        "round's half maps falls below 0.143, or fixed.")
     global_rounds: int = Field(
         1, ge=1, le=50, description="Rounds that search all orientations; local after them.")
     angle_range_deg: float = Field(
