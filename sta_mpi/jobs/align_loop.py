@@ -63,6 +63,7 @@ class RoundLoop:
         self.setup, self._store = setup, store
         self.folder, self.runtime, self.checkpoints = folder, runtime, checkpoints
         self.stages: list[Any] = []
+        self._has_room = False
         self.holders: dict[int, int] = {}
 
     def round(self, search: Search, state: LoopPoses, options: MapOptions) -> list[Maps | None]:
@@ -73,13 +74,14 @@ class RoundLoop:
         parameters = search.parameters
         job = AlignRound(setup, search, grey, options, tag)
         # later rounds find their memory taken by this one
-        memory = None if self.stages else round_memory(setup, search).plus(
+        memory = None if self._has_room else round_memory(setup, search).plus(
             self._store.plan.memory())
         self._store.keep_only([
             int(row) for unit in job.units() for row in unit.payload[1]
             if self.holders.get(unit.id, runtime.rank) == runtime.rank])
         result = run_stage(
             job, self.folder, runtime, parameters, self.checkpoints, memory, self.holders)
+        self._has_room = True
         self.keep_holders(result)
         maps, columns = result.outputs
         check_any_seen(columns["n_slices"], setup)

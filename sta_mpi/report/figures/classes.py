@@ -80,6 +80,8 @@ def class_course(rounds: Sequence[int], shares: Floats, changed: Floats) -> "Fig
     right.set_xlabel("round")
     right.set_ylabel("changed their class [%]")
     right.set_ylim(bottom=0)
+    for axes in (left, right):
+        axes.xaxis.get_major_locator().set_params(integer=True)
     return figure
 
 
