@@ -43,12 +43,13 @@ def test_half_sets_of_aligned_noise_agree_in_no_shell_past_the_lowpass(no_bias, 
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1500)
 @pytest.mark.parametrize("colour", [0.0, 4.0])
 @pytest.mark.parametrize("seed", [5, 6])
 def test_many_noise_particles_agree_in_no_shell_past_the_lowpass(no_bias, colour, seed):
     n, lowpass = 48, 7.0
     blobs = no_bias.lumpy_object(13.0, 0.75)
-    curves = no_bias.aligned_noise_fsc(blobs, n, lowpass, 22.0, 100, colour, 10, seed)
+    curves = no_bias.aligned_noise_fsc(blobs, n, lowpass, 22.0, 60, colour, 10, seed)
     past = past_the_lowpass(no_bias, curves, lowpass, n)
     assert past.max() < 0.143
     # a bias, unlike scatter, would have a sign: the mean over 13 shells scatters by 0.01

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from analytic_particles import R_MAX, particle, problem, reference
+from planted_particles import R_MAX, particle, problem, reference
 
 from sta_mpi.align.grid_search import Band
 from sta_mpi.align.oracle import oracle_search, score_pose

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from analytic_particles import particle, problem, reference
+from planted_particles import particle, problem, reference
 from scipy.spatial.transform import Rotation
 
 from sta_mpi.align.polish import PolishSettings, Pose, polish_pose

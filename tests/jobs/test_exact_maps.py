@@ -51,7 +51,7 @@ def test_align_killed_in_its_second_round_and_resumed_has_the_same_bits(
         command, bits, truth_bits, align_words, tmp_path):
     words = [*align_words, "--checkpoint-minutes", "0.003", "-o", tmp_path / "out"]
     killed = command(2, *words, plant={
-        "fail": "kill", "rank": 1, "stage": "align round 2", "units": 3, "sleep_s": 0.15})
+        "fail": "kill", "rank": 1, "stage": "round 2", "units": 3, "sleep_s": 0.15})
     assert killed.returncode != 0
     assert not (tmp_path / "out/poses.h5").exists()
     run = command(3, *words, plant={"log": str(tmp_path / "log")})
