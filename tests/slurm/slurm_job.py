@@ -86,7 +86,7 @@ class JobSpace:
         state: dict = {}
         while time.monotonic() < end_s:
             state = json.loads(progress.read_text()) if progress.exists() else {}
-            if "align round" in state.get("stage", "") and state["fraction"] >= share:
+            if "round" in state.get("stage", "") and state["fraction"] >= share:
                 return
             time.sleep(0.1)
         raise RuntimeError(f"{progress}: no alignment after {timeout_s:.0f} s, last {state}")
