@@ -24,9 +24,14 @@ def centred(samples: TiltSamples, shift_xyz_px: Floats) -> TiltSamples:
 
 
 def average(particles: Sequence[TiltSamples], poses: Sequence[Pose | PolishResult],
-            plans: FftPlans) -> NDArray[np.float32]:
-    """The map (n, n, n) of particles of box n at poses, as a half map is made."""
+            plans: FftPlans, box_px: int | None = None) -> NDArray[np.float32]:
+    """The map (box, box, box) of particles at poses, as a half map is made.
+
+    Samples on a grid wider than the box (as those of a job are) keep the interpolation's error,
+    which differs between symmetric copies, small.
+    """
     n = particles[0].data_rft.shape[1]
+    box = box_px or n
     sums = np.zeros((n, n, n // 2 + 1, 4), np.float32)
     for samples, pose in zip(particles, poses, strict=True):
         centred(samples, pose.shift_xyz_px).insert(sums, pose.R_p2t, n // 2 - 1)
@@ -34,4 +39,5 @@ def average(particles: Sequence[TiltSamples], poses: Sequence[Pose | PolishResul
     num, den = wide[..., 0] + 1j * wide[..., 1], wide[..., 2]
     mean = shell_mean(np.sum([plane_shell_sums(den[z], n, z) for z in range(n)], axis=0))
     rft = np.stack([divide_plane(num[z], den[z], n, z, mean, None) for z in range(n)])
-    return correct_gridding(plans.irfft3(rft), 1.0)
+    inside = slice(n // 2 - box // 2, n // 2 - box // 2 + box)
+    return correct_gridding(plans.irfft3(rft)[inside, inside, inside], n / box)

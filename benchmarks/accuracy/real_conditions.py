@@ -80,7 +80,7 @@ def refined_poses(particles: list[Particle], thing: Thing, rng: np.random.Genera
         step = rng.normal(size=6) * np.repeat([np.radians(1.5), 0.5], 3)
         R, shift = moved(particle.R, particle.shift, step)
         for turn in thing.same:
-            samples.append(particle.samples)
+            samples.append(particle.wide)
             poses.append(Pose(R @ turn, shift))
     return samples, poses
 
@@ -114,7 +114,7 @@ def run_condition(thing: Thing, scenes: list, spoil: dict, n_tested: int, seed: 
     particles = [p for s in scenes
                  for p in cut_particles(s, lambda g: spoiled(g, rng, **spoil), rng, plans)]
     tested, other = particles[::2], particles[1::2]
-    volume = average(*refined_poses(other, thing, rng), plans)
+    volume = average(*refined_poses(other, thing, rng), plans, BOX)
     mask = soft_sphere(BOX, 19.0, 4.0)
     search = Searches(prepare_reference(volume, mask, R_MAX, plans), R_MAX, R_MIN,
                       global_r=global_r, starts=starts, symmetry=thing.symmetry)

@@ -35,7 +35,7 @@ from sta_mpi.simulate.tilts import SeriesGeometry
 
 Floats = NDArray[np.float64]
 
-PIXEL_A, BOX, CUT, IMAGE_PX = 4.0, 48, 80, 400
+PIXEL_A, BOX, GRID, CUT, IMAGE_PX = 4.0, 48, 72, 80, 400
 SLAB_A = np.array([1000.0, 1000.0, 500.0])
 DISTANCE_A = 135.0
 """Least distance of neighbours: particles of 120 Å nearly touch."""
@@ -135,9 +135,13 @@ def as_tilt_series(g: SeriesGeometry) -> TiltSeries:
 
 @dataclass(frozen=True)
 class Particle:
-    """Samples cut about a position that is up to START_PX off, and the true pose there."""
+    """Samples cut about a position that is up to START_PX off, and the true pose there.
+
+    `wide` are the same on the grid that averages are made on.
+    """
 
     samples: TiltSamples
+    wide: TiltSamples
     R: Floats
     shift: Floats
 
@@ -157,6 +161,6 @@ def cut_particles(scene: Scene, spoil: Callable[[SeriesGeometry], SeriesGeometry
         off_px = rng.uniform(-START_PX, START_PX, 3)
         at_A = xyz + PIXEL_A * off_px
         tilts = observer.visible_tilts(at_A)
-        samples = observer.observe(scene.images, at_A, tilts, series.name).samples(BOX)
-        found.append(Particle(samples, R, -off_px))
+        seen = observer.observe(scene.images, at_A, tilts, series.name)
+        found.append(Particle(seen.samples(BOX), seen.samples(GRID), R, -off_px))
     return found
