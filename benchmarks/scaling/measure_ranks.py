@@ -1,6 +1,7 @@
 """Strong scaling on this machine: the same align job on 1 and 2 ranks, in turn.
 
     python benchmarks/scaling/measure_ranks.py [--rounds 3] [--ranks 1 2] [--particles 60]
+        [--search local|global|grid] [--iterations 5]
 
 Simulates a data set once, runs the job in turn on each number of ranks, and prints wall
 time, CPU time, waiting and the ratio pair by pair. Virtual machines may give two busy
@@ -52,7 +53,8 @@ def machine_slowdown(n: int) -> float:
     return at_once(n) / at_once(1)
 
 
-def run(ranks: int, data: Path, folder: Path) -> dict[str, float]:
+def run(ranks: int, data: Path, folder: Path, search: str, iterations: int
+        ) -> dict[str, float]:
     """One job from nothing; wall time and what it says of itself."""
     output = folder / f"align_{ranks}"
     shutil.rmtree(output, ignore_errors=True)
@@ -61,7 +63,8 @@ def run(ranks: int, data: Path, folder: Path) -> dict[str, float]:
         ranks, "align", "--optimisation-set", str(data / "optimisation_set.star"),
         "--reference", str(data / "truth_box.mrc"), "--box-px", "48", "--lowpass-A", "16",
         "--angle-range-deg", "9", "--angle-step-deg", "3", "--shift-range-A", "12",
-        "--shift-step-A", "4", "-o", str(output))
+        "--shift-step-A", "4", "--search", search, "--iterations", str(iterations), "-o",
+        str(output))
     results = json.loads((output / "job.json").read_text())["results"]
     return {"wall_s": wall_s, "cpu_s": children_cpu_s() - cpu_s, "wait_s": results["wait_s"]}
 
@@ -72,6 +75,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--ranks", type=int, nargs=2, default=[1, 2])
     parser.add_argument("--particles", type=int, default=60)
+    parser.add_argument("--iterations", type=int, default=5)
+    parser.add_argument("--search", choices=["local", "global", "grid"], default="local")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -82,7 +87,8 @@ def main() -> None:
         few, many = options.ranks
         pairs, limits = [], []
         for i in range(options.rounds):
-            pair = [run(n, data, folder) for n in options.ranks]
+            pair = [run(n, data, folder, options.search, options.iterations)
+                    for n in options.ranks]
             pairs.append(pair)
             limits.append(machine_slowdown(many) * few / many)
             for n, row in zip(options.ranks, pair, strict=True):
