@@ -295,7 +295,7 @@ def test_predicted_size_of_particles_is_what_they_take(setup, parameters, plans)
 
 
 def test_predicted_memory_is_what_the_process_grows_by(plans):
-    """Within 15 %, for 120 MiB of patches cut from larger windows."""
+    """By at most 15 % more, for 120 MiB of patches cut from larger windows."""
     n_particles, n_tilts, box, cut = 120, 16, 128, 160
     patches = np.random.default_rng(0).normal(size=(n_tilts, cut, cut)).astype(np.float32)
     model = SimpleNamespace(fresh=lambda: None)
@@ -313,9 +313,11 @@ def test_predicted_memory_is_what_the_process_grows_by(plans):
         for row in range(n_particles):
             store.observe(row, np.zeros(3))
         grown = process_bytes() - before
+        held = store.counts.memory_bytes - size
     predicted = sum(plan.memory().rank_bytes.values())
-    assert predicted == n_particles * size
-    assert grown == pytest.approx(predicted, rel=0.15)
+    assert predicted == held == n_particles * size
+    # less where the process had free memory from tests before
+    assert grown < 1.15 * predicted
 
 
 def store_parameters(parameters, **changes):
