@@ -18,6 +18,11 @@ from sta_mpi.data import TiltSeries
 from sta_mpi.errors import InputError, InputWarning
 from sta_mpi.formats.mrc import read_header, split_stack_name
 from sta_mpi.formats.paths import find_image_folder, join_image_name, require_file
+from sta_mpi.formats.reconstructed_tomograms import (
+    ReconstructedTomogram,
+    reconstructed_from_row,
+    table_with_volumes,
+)
 from sta_mpi.formats.relion_tilt_series import (
     MATRICES,
     PER_SERIES,
@@ -120,6 +125,18 @@ class TomogramSet:
     def size_px(self, name: str) -> tuple[int, int, int]:
         """Unbinned size x, y, z of a tomogram."""
         return tomogram_size_px(self.row(name))
+
+    def reconstructed(self, name: str) -> ReconstructedTomogram | None:
+        """The reconstructed volume of a tomogram; None where its row names none."""
+        return reconstructed_from_row(self.row(name), self.size_px(name), self.source,
+                                      self.project_dir)
+
+    def with_volumes(self, volumes: dict[str, tuple[str, ...]], binning: float) -> "TomogramSet":
+        """A set that names reconstructed volumes; see `table_with_volumes`."""
+        new = TomogramSet(table_with_volumes(self.table, volumes, binning), self._tilt_tables,
+                          self.source, self.project_dir)
+        new._series = dict(self._series)
+        return new
 
     def with_tilt_series(self, series: Iterable[TiltSeries]) -> "TomogramSet":
         """A set in which these series (of the same names and numbers of tilts) are replaced."""
