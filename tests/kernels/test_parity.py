@@ -15,6 +15,8 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
+from sta_mpi.kernels.back_project import back_project, frame_images
+from sta_mpi.kernels.back_project import reference as back_reference
 from sta_mpi.kernels.ctf import ctf_image_stack
 from sta_mpi.kernels.ctf import reference as ctf_reference
 from sta_mpi.kernels.gather import gather_box, gather_slices, pack_volume
@@ -31,6 +33,7 @@ INSERT = [(2, 2, 1.0), (3, 3, 1.0), (7, 7, 1.0), (8, 8, 1.0), (7, 14, 2.0), (31,
           (32, 32, 1.0), (32, 40, 1.25), (33, 33, 1.0), (6, 33, 1.0)]
 CTF = [1, 7, 31, 32, 33]
 SHELLS = [1, 2, 7, 8, 9]
+BACK = [((1, 1), (1, 1, 1)), ((2, 3), (1, 2, 5)), ((7, 8), (3, 7, 9)), ((33, 31), (2, 17, 40))]
 
 
 def rotations(n: int) -> np.ndarray:
@@ -102,13 +105,28 @@ def shells_error(device: str, n: int) -> float:
     return relative(found, expected)
 
 
+def back_error(device: str, image_shape: tuple[int, int], shape: tuple[int, int, int]) -> float:
+    rng = np.random.default_rng(shape[0])
+    images = rng.normal(size=(3, *image_shape)).astype(np.float32)
+    z0 = 4
+    matrices = np.zeros((3, 2, 4))
+    matrices[:, :, :3] = rotations(3)[:, :2]
+    centre_px = np.array([shape[2] / 2, shape[1] / 2, z0 + shape[0] / 2])
+    matrices[:, :, 3] = (np.array(image_shape[::-1]) / 2 + rng.uniform(-0.4, 0.4, (3, 2))
+                         - matrices[:, :, :3] @ centre_px)
+    out = np.full(shape, np.nan, np.float32)
+    back_project(frame_images(images), matrices, z0, out, device)
+    return relative(out, back_reference.back_project(images, matrices, z0, shape))
+
+
 # float32 coordinates place a sample to 1e-6 of a voxel here and sums round at 1e-7;
 # the sine polynomial is exact to 3e-7; shell sums are double
 CASES = (
     [(gather_error, c, 5e-6) for c in GATHER]
     + [(insert_error, c, 5e-6) for c in INSERT]
     + [(ctf_error, (c,), 5e-7) for c in CTF]
-    + [(shells_error, (c,), 1e-12) for c in SHELLS])
+    + [(shells_error, (c,), 1e-12) for c in SHELLS]
+    + [(back_error, c, 5e-6) for c in BACK])
 
 
 @pytest.mark.parametrize(("error", "shape", "tolerance"), CASES)
@@ -120,6 +138,7 @@ def test_errors_of_parity_are_not_trivially_zero():
     assert gather_error("cpu", 31, 31, 31) > 1e-9
     assert insert_error("cpu", 31, 31, 1.0) > 1e-9
     assert ctf_error("cpu", 31) > 1e-9
+    assert back_error("cpu", *BACK[-1]) > 1e-9
 
 
 def run_cases(device: str) -> str:
