@@ -24,7 +24,7 @@ from sta_mpi.geometry.sampling import (
 from sta_mpi.jobs.align_loop import RoundLoop, open_store, shared_references
 from sta_mpi.jobs.align_output import write_outputs
 from sta_mpi.jobs.align_rounds import AlignRound, round_memory
-from sta_mpi.jobs.align_search import Search, check_options
+from sta_mpi.jobs.align_search import Search
 from sta_mpi.jobs.align_state import LoopPoses, pack, start_state, unpack
 from sta_mpi.jobs.average import AverageJob
 from sta_mpi.jobs.averaging import Setup, make_setup
@@ -34,6 +34,7 @@ from sta_mpi.jobs.inputs import assign_halves, load_set, set_files
 from sta_mpi.jobs.parameters.align import AlignParameters
 from sta_mpi.jobs.reconstruction import Maps, map_options
 from sta_mpi.jobs.reference_files import read_mask, read_references, reference_files
+from sta_mpi.jobs.search_options import LEAST_SHELLS, check_band, check_options
 from sta_mpi.jobs.store_plan import describe_store
 from sta_mpi.parallel.accumulators import engine_memory
 
@@ -42,8 +43,6 @@ Floats = NDArray[np.float64]
 GLOBAL_ORDER = 2
 """HEALPix order of the global search, 15 degrees."""
 
-LEAST_SHELLS = 2
-"""Fourier shells that a search needs to tell poses apart."""
 LARGEST_ROTATION_LIST = 10_000_000
 LARGEST_SHIFT_LIST = 1_000_000
 """Longest lists of one search; finer ones are searched in rounds (--iterations)."""
@@ -107,28 +106,11 @@ def run(parameters: AlignParameters, folder: JobFolder, runtime: Any) -> JobOutc
 
 
 def _check(parameters: AlignParameters, setup: Setup) -> None:
-    nyquist_A = 2 * setup.sizes.voxel_A
-    if parameters.lowpass_A < nyquist_A:
-        raise UsageError(f"--lowpass-A {parameters.lowpass_A:g} is beyond Nyquist "
-                         f"({nyquist_A:.2f} Å at this binning). Use a coarser limit or less "
-                         "binning.")
-    span_A = setup.sizes.box_px * setup.sizes.voxel_A
-    if parameters.lowpass_A > span_A / LEAST_SHELLS:
-        raise UsageError(f"--lowpass-A {parameters.lowpass_A:g} leaves fewer than {LEAST_SHELLS} "
-                         f"Fourier shells of a box of {span_A:g} Å. Use at most "
-                         f"{span_A / LEAST_SHELLS:.4g} Å, or a larger box.")
+    check_band(parameters.lowpass_A, parameters.highpass_A, setup.sizes)
     _check_search_size(parameters)
     kind = search_kind(parameters.search, parameters.global_order, setup.inputs.particles.R_p2t)
     check_options(parameters, kind,
                   kind != "global" or parameters.iterations > parameters.global_rounds)
-    if parameters.highpass_A is not None and parameters.highpass_A <= parameters.lowpass_A:
-        raise UsageError(f"--highpass-A {parameters.highpass_A:g} must be coarser than "
-                         f"--lowpass-A {parameters.lowpass_A:g}. Use a larger number of Å, or "
-                         "leave it out.")
-    priors = parameters.angle_prior_deg, parameters.tilt_prior_deg, parameters.shift_prior_A
-    if parameters.score != "loglik" and any(priors):
-        raise UsageError("priors weigh against a likelihood: use --score loglik with "
-                         "--angle-prior-deg, --tilt-prior-deg or --shift-prior-A.")
 
 
 def _check_search_size(parameters: AlignParameters) -> None:

@@ -14,9 +14,8 @@ from sta_mpi.align.grid_search import Band
 from sta_mpi.align.pose import Pose
 from sta_mpi.align.reference import Reference, prepare_reference
 from sta_mpi.align.scores import wiener_from_half_fsc
-from sta_mpi.errors import UsageError
 from sta_mpi.geometry.rotations import angular_distance_deg, rotation_from_vector
-from sta_mpi.jobs.averaging import Setup, check_symmetry
+from sta_mpi.jobs.averaging import Setup
 from sta_mpi.jobs.parameters.align import SearchParameters
 from sta_mpi.signal.fft import FftPlans
 
@@ -117,21 +116,6 @@ class Searcher(Protocol):
 
     def align(self, rows: NDArray[np.intp], half: int) -> Iterator[Found]:
         """What is found of each particle, in the order of `rows`."""
-
-
-def check_options(parameters: SearchParameters, kind: str, has_local_rounds: bool) -> None:
-    """UsageError for options that a search of this kind would pass over in silence."""
-    if kind != "global":
-        for option, is_given in (("--cone-deg", parameters.cone_deg is not None),
-                                 ("--rotation-share", parameters.rotation_share < 1)):
-            if is_given:
-                raise UsageError(f"{option} limits the list of a global search, but this one is "
-                                 f"{kind}. Use --search global, or leave it out.")
-    if parameters.relax_symmetry is not None:
-        check_symmetry(parameters.relax_symmetry, "--relax-symmetry")
-        if kind == "grid" or not has_local_rounds:
-            raise UsageError(f"--relax-symmetry is for local searches, but this one is {kind} in "
-                             "all rounds. Use --search local, or more --iterations.")
 
 
 def column_specs(n: int, n_references: int) -> dict[str, tuple[tuple[int, ...], str]]:

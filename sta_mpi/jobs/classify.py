@@ -33,7 +33,7 @@ from sta_mpi.geometry.sampling import (
     local_rotations,
     shift_grid,
 )
-from sta_mpi.jobs.align import GLOBAL_ORDER, LEAST_SHELLS, search_kind
+from sta_mpi.jobs.align import GLOBAL_ORDER, search_kind
 from sta_mpi.jobs.align_loop import RoundLoop, open_store
 from sta_mpi.jobs.align_rounds import AlignRound
 from sta_mpi.jobs.align_search import Search
@@ -47,6 +47,7 @@ from sta_mpi.jobs.inputs import assign_halves, load_set, set_files
 from sta_mpi.jobs.parameters.classify import ClassifyParameters
 from sta_mpi.jobs.reconstruction import MapOptions, Maps, map_options
 from sta_mpi.jobs.reference_files import read_mask, read_references, reference_files
+from sta_mpi.jobs.search_options import LEAST_SHELLS, check_band, check_options
 
 Floats = NDArray[np.float64]
 Mask = NDArray[np.float32] | None
@@ -67,16 +68,14 @@ def prepare_setup(parameters: ClassifyParameters) -> Setup:
     half = assign_halves(inputs.particles, parameters.halves, parameters.seed,
                          parameters.cluster_distance_A)
     setup = make_setup(inputs, parameters, half)
-    nyquist_A, span_A = 2 * setup.sizes.voxel_A, setup.sizes.voxel_A * setup.sizes.box_px
-    if not nyquist_A <= parameters.lowpass_A <= span_A / LEAST_SHELLS:
-        raise UsageError(
-            f"--lowpass-A {parameters.lowpass_A:g}: expected {nyquist_A:.4g} (Nyquist) to "
-            f"{span_A / LEAST_SHELLS:.4g} Å ({LEAST_SHELLS} Fourier shells of the box).")
+    check_band(parameters.lowpass_A, parameters.highpass_A, setup.sizes)
+    kind = kind_of_search(parameters, setup)
+    check_options(parameters, kind, kind == "local" or parameters.iterations > 1)
     least = min(int((half == h).sum()) for h in (1, 2) if (half == h).any())
     if parameters.n_classes > least:
         raise UsageError(f"--classes {parameters.n_classes}: a half-set has {least} particles, "
                          "expected at least one for each class. Ask for fewer classes.")
-    if not _has_references(parameters) and kind_of_search(parameters, setup) == "global":
+    if not _has_references(parameters) and kind == "global":
         raise UsageError(
             "first classes need poses, and the particles have none, or --search is global. Give a "
             "--reference for each class, or run `sta-mpi refine` first and classify its result.")

@@ -24,7 +24,7 @@ from sta_mpi.geometry.sampling import (
     local_rotations,
     shift_grid,
 )
-from sta_mpi.jobs.align import GLOBAL_ORDER, LEAST_SHELLS, search_kind
+from sta_mpi.jobs.align import GLOBAL_ORDER, search_kind
 from sta_mpi.jobs.align_loop import RoundLoop, open_store, shared_references
 from sta_mpi.jobs.align_search import Search
 from sta_mpi.jobs.align_state import LoopPoses, pack, start_state, unpack
@@ -37,6 +37,7 @@ from sta_mpi.jobs.parameters.refine import RefineParameters
 from sta_mpi.jobs.reconstruction import MapOptions, Maps, map_options, write_maps
 from sta_mpi.jobs.reference_files import read_mask, read_references, reference_files
 from sta_mpi.jobs.refine_output import write_refinement
+from sta_mpi.jobs.search_options import LEAST_SHELLS, check_band, check_options
 
 Floats = NDArray[np.float64]
 
@@ -63,11 +64,9 @@ def prepare_setup(parameters: RefineParameters) -> Setup:
                          parameters.cluster_distance_A)
     require_both_halves(half)
     setup = make_setup(inputs, parameters, half)
-    nyquist_A, span_A = 2 * setup.sizes.voxel_A, setup.sizes.voxel_A * setup.sizes.box_px
-    if not nyquist_A <= parameters.lowpass_A <= span_A / LEAST_SHELLS:
-        raise UsageError(
-            f"--lowpass-A {parameters.lowpass_A:g}: expected {nyquist_A:.4g} (Nyquist) to "
-            f"{span_A / LEAST_SHELLS:.4g} Å ({LEAST_SHELLS} Fourier shells of the box).")
+    check_band(parameters.lowpass_A, parameters.highpass_A, setup.sizes)
+    kind = search_kind(parameters.search, parameters.global_order, inputs.particles.R_p2t)
+    check_options(parameters, kind, kind == "local" or parameters.iterations > 1)
     if len(parameters.reference) > 1:
         raise UsageError("refine takes one reference (or a pair with half1 and half2 in their "
                          "names: give one of the two). For several use classify.")
@@ -94,14 +93,14 @@ def run(parameters: RefineParameters, folder: JobFolder, runtime: Any) -> JobOut
     checkpoints = open_checkpoints(folder, parameters)
     with open_store(setup, _empty_search(parameters, setup), runtime) as store:
         own = replace(setup, source=store)
+        loop = RoundLoop(own, store, folder, runtime, checkpoints)
         state = unpack(checkpoints.load_state(runtime))
         if state is None:
-            state = _start(parameters, own, options, folder, runtime, checkpoints)
+            state = _start(parameters, own, options, loop)
             checkpoints.save_state(runtime, *pack(state))
-        loop = RoundLoop(own, store, folder, runtime, checkpoints)
         state = _rounds(parameters, own, options, loop, state)
     state = _given_if_better(parameters, setup, state)
-    maps = _final_pass(setup, state, options, folder, runtime, checkpoints)
+    maps = _final_pass(setup, state, options, loop)
     if maps is None:
         return JobOutcome()
     return write_refinement(parameters, folder, setup, state, maps, loop.stages)
@@ -153,36 +152,42 @@ def _is_finished(state: LoopPoses) -> bool:
     return bool(state.history) and state.history[-1].get("finished", 0.0) > 0
 
 
-def _start(parameters: RefineParameters, setup: Setup, options: MapOptions, folder: JobFolder,
-           runtime: Any, checkpoints: Any) -> LoopPoses:
+def _start(parameters: RefineParameters, setup: Setup, options: MapOptions, loop: RoundLoop
+           ) -> LoopPoses:
     """References, and what the given poses reach where there are any."""
     references = read_references(parameters.reference, setup.sizes)
     baseline = None
     kind = search_kind(parameters.search, parameters.global_order,
                        setup.inputs.particles.R_p2t)
     if references is None or kind == "local":
-        job = AverageJob(setup, folder.fingerprint + "start", options=options)
-        maps, _ = run_stage(job, folder, runtime, parameters, checkpoints).outputs
+        job = AverageJob(setup, loop.folder.fingerprint + "start", options=options)
+        maps = _average(job, loop)
         if maps is not None:
-            write_maps(folder.path, maps, "round00_")
-        baseline = runtime.bcast(None if maps is None else float(maps.fsc.resolution_A()))
+            write_maps(loop.folder.path, maps, "round00_")
+        baseline = loop.runtime.bcast(None if maps is None else float(maps.fsc.resolution_A()))
         if references is None:
-            references = shared_references([maps], runtime)
+            references = shared_references([maps], loop.runtime)
     state = start_state(setup, references)
     if baseline is not None:
         state.history.append({"round": 0.0, "resolution_A": baseline})
     return state
 
 
-def _final_pass(setup: Setup, state: LoopPoses, options: MapOptions, folder: JobFolder,
-                runtime: Any, checkpoints: Any) -> Maps | None:
+def _average(job: AverageJob, loop: RoundLoop) -> Maps | None:
+    """Run a pass at given poses, which counts as a stage of the refinement."""
+    result = run_stage(job, loop.folder, loop.runtime, job.setup.parameters, loop.checkpoints)
+    loop.stages.append(result)
+    return result.outputs[0]  # type: ignore[no-any-return]
+
+
+def _final_pass(setup: Setup, state: LoopPoses, options: MapOptions, loop: RoundLoop
+                ) -> Maps | None:
     """All data at the final poses, cut there, to Nyquist."""
     particles = setup.inputs.particles.with_poses(state.R_p2t, state.offset_A)
     at_end = setup.with_particles(particles)
-    job = AverageJob(at_end, folder.fingerprint + "final",
+    job = AverageJob(at_end, loop.folder.fingerprint + "final",
                      options=replace(options, join_A=None))
-    maps, _ = run_stage(job, folder, runtime, setup.parameters, checkpoints).outputs
-    return maps  # type: ignore[no-any-return]
+    return _average(job, loop)
 
 
 def _empty_search(parameters: RefineParameters, setup: Setup) -> Search:

@@ -13,6 +13,7 @@ saves most of the time of such short runs. What can be planted:
     fail           "raise", "kill" (SIGKILL to this rank) or "term" (SIGTERM to this rank) ...
     rank           ... on this rank ...
     stage          ... in the stage of this name (any) ...
+    after          ... once this rank has done a unit of the stage of this name ...
     checkpoints    ... once the output folder holds this many checkpoints of sums (0) ...
     units          ... in the next unit but this many (0)
     kill_at        "module:function": SIGKILL where rank 0 would call it
@@ -29,7 +30,8 @@ import time
 from pathlib import Path
 
 JOBS = {"average": "AverageJob", "align_rounds": "AlignRound", "simulate": "SimulateJob",
-        "extract": "ExtractJob", "local_resolution": "LocalResolutionJob"}
+        "extract": "ExtractJob", "local_resolution": "LocalResolutionJob",
+        "pca_rounds": "PcaRound", "align_check": "OracleCheck"}
 
 
 def this_rank():
@@ -46,6 +48,7 @@ class Planted:
     def __init__(self, plan, output):
         self.plan, self.output = plan, Path(output)
         self.n_units = 0
+        self.has_begun = "after" not in plan
 
     def wrap(self, kind):
         """Put this between the engine and the `work` of a job class."""
@@ -66,7 +69,10 @@ class Planted:
     def before(self, stage):
         """Fail, if it is time."""
         plan = self.plan
+        self.has_begun |= plan.get("after") == stage
         if "fail" not in plan or this_rank() != plan["rank"] or plan.get("stage", stage) != stage:
+            return
+        if not self.has_begun:
             return
         wanted = plan.get("checkpoints", 0)
         newest = max((int(path.stem.split("-")[1])
