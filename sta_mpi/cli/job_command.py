@@ -13,8 +13,9 @@ from typing import Any
 import click
 from pydantic import ValidationError
 
-from sta_mpi.cli.faults import explain, refuse
+from sta_mpi.cli.faults import refuse
 from sta_mpi.cli.options import make_options
+from sta_mpi.jobs.parameters.faults import explain
 
 
 class JobCommand(click.Command):

@@ -9,10 +9,7 @@ import click
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-
-def option_name(field: str) -> str:
-    """`box_px` as the user types it: `--box-px`."""
-    return "--" + field.replace("_", "-")
+from sta_mpi.jobs.parameters.faults import option_name
 
 
 def make_options(model: type[BaseModel]) -> list[click.Parameter]:

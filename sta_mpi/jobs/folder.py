@@ -92,12 +92,12 @@ def open_folder(command: str, parameters: JobParameters, inputs: list[Path], loc
     path = Path(parameters.output)
     fingerprint = job_fingerprint(command, parameters, inputs)
     try:
-        state = _state(path, command, fingerprint, parameters.restart)
+        state = _state(path, command, fingerprint, parameters)
         path.mkdir(parents=True, exist_ok=True)
         if state != FINISHED:
             lock.take()
             # a run that ended while this one waited may have finished the job
-            state = _state(path, command, fingerprint, parameters.restart)
+            state = _state(path, command, fingerprint, parameters)
         if state == RESUMED:
             for leftover in path.rglob(".*.tmp"):    # of a run killed while it wrote
                 leftover.unlink(missing_ok=True)
@@ -114,7 +114,7 @@ def open_folder(command: str, parameters: JobParameters, inputs: list[Path], loc
     return JobFolder(path, command, fingerprint, state)
 
 
-def _state(path: Path, command: str, fingerprint: str, restart: bool) -> str:
+def _state(path: Path, command: str, fingerprint: str, parameters: JobParameters) -> str:
     if path.is_symlink() and not path.exists():
         raise InputError(f"output {path} is a link to nothing. Remove it or choose another name.")
     if path.exists() and not path.is_dir():
@@ -127,8 +127,10 @@ def _state(path: Path, command: str, fingerprint: str, restart: bool) -> str:
             return NEW
         raise InputError(f"output folder {path} holds files that are not of a job. "
                          "Choose a new or empty folder.")
-    if restart and job.get("command") == command:
+    if parameters.restart and job.get("command") == command:
         return NEW
+    if parameters.REOPENS and job.get("command") == command:
+        return RESUMED
     if job.get("fingerprint") != fingerprint and _left_nothing(path, job):
         return NEW
     if job.get("fingerprint") != fingerprint:

@@ -26,7 +26,7 @@ T = TypeVar("T")
 def launch(command: str, parameters: JobParameters) -> int:
     """Run `command` on this rank; returns the exit code."""
     runtime = start_runtime()
-    return run_main(runtime, lambda: _run(command, parameters, runtime))
+    return run_main(runtime, lambda: run_command(command, parameters, runtime))
 
 
 def on_root(runtime: Any, function: Callable[[], T]) -> T:
@@ -44,7 +44,8 @@ def on_root(runtime: Any, function: Callable[[], T]) -> T:
     return result
 
 
-def _run(command: str, parameters: JobParameters, runtime: Any) -> int:
+def run_command(command: str, parameters: JobParameters, runtime: Any) -> int:
+    """Run `command` in its output folder; collective. Errors are raised alike on all ranks."""
     started = time.time()
     job = importlib.import_module(f"sta_mpi.jobs.{command.replace('-', '_')}")
     if getattr(parameters, "dry_run", False):

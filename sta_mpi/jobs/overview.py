@@ -14,6 +14,9 @@ from sta_mpi.report.page import write_report
 from sta_mpi.report.status import JobRow, job_row, job_table
 from sta_mpi.version import __version__
 
+_MAPS = ("merged.mrc", "run_class001.mrc", "reference.mrc", "postprocess_masked.mrc")
+"""Maps that commands write, which a page of several jobs shows."""
+
 
 def find_jobs(paths: list[Path], depth: int = 3) -> list[Path]:
     """Job folders (those with a job.json or job.toml) in or below the given folders."""
@@ -26,11 +29,13 @@ def find_jobs(paths: list[Path], depth: int = 3) -> list[Path]:
 
 
 def _below(folder: Path, depth: int) -> list[Path]:
-    if (folder / "job.json").exists() or (folder / "job.toml").exists():
-        return [folder]
-    if depth == 0:
-        return []
     found: list[Path] = []
+    if (folder / "job.json").exists() or (folder / "job.toml").exists():
+        if (read_json(folder / "job.json") or {}).get("command") != "run":
+            return [folder]
+        found.append(folder)      # a chain: its stages are jobs of their own
+    if depth == 0:
+        return found
     for child in sorted(folder.iterdir()):
         if child.is_dir() and not child.name.startswith("."):
             found += _below(child, depth - 1)
@@ -42,11 +47,17 @@ def read_rows(folders: list[Path]) -> list[JobRow]:
     now = datetime.now(UTC)
     rows = []
     for folder in folders:
-        file = folder / "job.json"
-        modified = datetime.fromtimestamp(file.stat().st_mtime, UTC) if file.exists() else None
-        rows.append(job_row(str(folder), read_json(file), read_json(folder / "progress.json"),
-                            now=now, modified=modified))
+        rows.append(job_row(str(folder), read_json(folder / "job.json"),
+                            read_json(folder / "progress.json"), now=now,
+                            modified=_last_change(folder)))
     return rows
+
+
+def _last_change(folder: Path) -> datetime | None:
+    """When job.json, or a file of a chain's stages, was last written."""
+    files = [folder / "job.json", *folder.glob("*/job.json"), *folder.glob("*/progress.json")]
+    times = [file.stat().st_mtime for file in files if file.exists()]
+    return datetime.fromtimestamp(max(times), UTC) if times else None
 
 
 def status_text(paths: list[Path], width: int, is_coloured: bool) -> str:
@@ -82,15 +93,17 @@ def _job_section(folder: Path) -> Section:
     warnings = [str(w) for w in job.get("warnings", [])]
     return Section(
         f"{folder} ({job.get('command', 'unknown')})", " ".join([text, *warnings]).strip(),
-        quantities=[quantity(k, v) for k, v in results.items()], figures=_figures(folder))
+        quantities=[quantity(k, v) for k, v in results.items()], figures=job_figures(folder))
 
 
-def _figures(folder: Path) -> list[Figure]:
-    """Map and curve of a folder, where it has them."""
+def job_figures(folder: Path) -> list[Figure]:
+    """Map and curve of a job folder, where it has them."""
     figures = []
     try:
-        if (folder / "merged.mrc").exists():
-            volume = read_mrc(folder / "merged.mrc")
+        for name in _MAPS:
+            if not (folder / name).exists():
+                continue
+            volume = read_mrc(folder / name)
             figures.append(Figure("Merged map", map_slices(volume.data, volume.voxel_A)))
         if (folder / "fsc.star").exists():
             table = read_postprocess(folder / "fsc.star")

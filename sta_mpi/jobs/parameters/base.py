@@ -19,6 +19,10 @@ class JobParameters(BaseModel):
         {"output", "max_memory_GiB", "checkpoint_minutes", "restart", "dry_run",
          "dedicated_master", "log_all_ranks", "quiet", "scratch_dir"})
 
+    REOPENS: ClassVar[bool] = False
+    """Whether an unfinished or finished folder is taken up again by changed parameters: the
+    folders in it guard themselves."""
+
     output: Path = Field(description="Output folder of the job.", json_schema_extra={"short": "-o"})
     seed: int = Field(1, ge=0, description="Seed of all random numbers.")
     restart: bool = Field(False, description="Discard an unfinished or finished job in the "
