@@ -24,7 +24,13 @@ from sta_mpi.jobs.parameters.select import SelectParameters
 from sta_mpi.jobs.select_compare import Comparison, compare_with
 from sta_mpi.jobs.select_input import SelectInput, joined_sets, read_input, scores_of
 from sta_mpi.jobs.select_report import select_sections
-from sta_mpi.jobs.select_steps import count_filters, region_files, row_filters
+from sta_mpi.jobs.select_steps import (
+    count_filters,
+    needed_scores,
+    region_files,
+    row_filters,
+)
+from sta_mpi.jobs.select_threshold import Thresholds, automatic_thresholds
 from sta_mpi.jobs.set_output import given_members, write_particle_set
 from sta_mpi.pick.duplicates import (
     DuplicateResult,
@@ -62,6 +68,7 @@ class Selection:
     steps : list               (name, particles before, particles after)
     lattice : Lattice or None  neighbours of those that stayed
     duplicates : dict          what each rule keeps
+    thresholds : Thresholds    of --false-share, a tomogram each
     """
 
     particles: RelionParticles
@@ -70,6 +77,7 @@ class Selection:
     steps: list[tuple[str, int, int]] = field(default_factory=list)
     lattice: Lattice | None = None
     duplicates: dict[str, int] = field(default_factory=dict)
+    thresholds: Thresholds = field(default_factory=Thresholds)
 
     def keep(self, name: str, keep: NDArray[np.bool_]) -> None:
         """Go on with the rows `keep`; InputError where none is left."""
@@ -98,6 +106,8 @@ def run(parameters: SelectParameters, folder: JobFolder, runtime: Any) -> JobOut
         _keep_lattice(chosen, parameters)
     if parameters.min_distance_A is not None:
         warnings += _drop_duplicates(chosen, parameters)
+    if parameters.false_share is not None:
+        _keep_good(chosen, parameters)
     if parameters.fill_holes:
         warnings += _fill(chosen, parameters)
     for name, keeps in count_filters(parameters, rng):
@@ -118,6 +128,13 @@ def run(parameters: SelectParameters, folder: JobFolder, runtime: Any) -> JobOut
     results = _results(chosen, given, compared)
     sections = select_sections(given, chosen, parameters, compared)
     return JobOutcome(results, outputs, sections, warnings)
+
+
+def _keep_good(chosen: Selection, p: SelectParameters) -> None:
+    scores = needed_scores(chosen.particles, p, "--false-share")
+    keep, chosen.thresholds = automatic_thresholds(chosen.particles, scores,
+                                                   float(p.false_share or 0.0))
+    chosen.keep("automatic threshold", keep)
 
 
 def _keep_lattice(chosen: Selection, p: SelectParameters) -> None:

@@ -8,6 +8,7 @@ from sta_mpi.geometry.symmetry import symmetry_matrices
 from sta_mpi.jobs.parameters.select import SelectParameters
 from sta_mpi.jobs.select_compare import Comparison
 from sta_mpi.jobs.select_input import SelectInput, numbers, scores_of
+from sta_mpi.jobs.select_threshold import threshold_section
 from sta_mpi.report.content import Figure, Section, Table
 from sta_mpi.report.figures import angular_coverage, pose_change, score_histogram
 from sta_mpi.report.figures.picks import kept_and_removed, neighbour_counts
@@ -32,6 +33,9 @@ def select_sections(given: SelectInput, chosen: "Selection", p: SelectParameters
                for name, values in histograms if values is not None]
     figures.append(Figure("Angular coverage", angular_coverage(
         s.R_p2t, symmetry_matrices(p.symmetry), p.symmetry), "Of the particles that stay."))
+    if p.false_share is not None:
+        sections.append(threshold_section(
+            chosen.thresholds, f"-{label}" if p.score_low_is_good else label, p.false_share))
     sections.append(Section("What stays", figures=figures))
     if chosen.lattice is not None and p.lattice_spacing_A is not None:
         sections.append(_lattice(chosen, p.lattice_spacing_A))

@@ -91,6 +91,9 @@ class SelectParameters(InputSetParameters):
     symmetry: str = Field("C1", description="Point group: C<n>, D<n>, T, O, I.")
 
     # 5. how many
+    false_share: float | None = Field(
+        None, gt=0, lt=1, description="Threshold from the histogram of scores of each tomogram: "
+        "this share of the particles kept is expected to be false. After duplicates are removed.")
     best_share: float | None = Field(None, gt=0, le=1, description="Keep this share, best first.")
     best_count: int | None = Field(None, ge=1, description="Keep this many, best first.")
     random_share: float | None = Field(None, gt=0, le=1, description="Keep a random share.")
