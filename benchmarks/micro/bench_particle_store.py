@@ -17,9 +17,9 @@ from timing import median_seconds, print_table, rounds_argument
 from sta_mpi.align.observe import Frame, SeriesObserver, Weighting
 from sta_mpi.data import Optics, TiltSeries
 from sta_mpi.geometry.projection import projection_from_angles
-from sta_mpi.jobs.averaging import cut_size_px
 from sta_mpi.jobs.particle_store import ParticleStore
 from sta_mpi.jobs.store_plan import StorePlan
+from sta_mpi.jobs.window_size import cut_size_px
 from sta_mpi.signal.fft import FftPlans
 from sta_mpi.simulate.series import SeriesPlan, planned_series
 

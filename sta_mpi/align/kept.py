@@ -100,7 +100,7 @@ def restore(kept: Kept, model: TransferModel | None, plans: FftPlans) -> Observa
     if isinstance(kept.origin, BoxFrom):
         data, weight = values
         return BoxObservation(
-            BoxSamples(data[0].view(np.complex64), weight[0], kept.origin.R_box2t))
+            BoxSamples(data[0].view(np.complex64), weight[0], kept.origin.R_box2t), plans)
     if model is None:
         raise ValueError("patches need a transfer model")
     patches = values[0].view()

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from sta_mpi.align.cut import cut_patches, is_visible
 from sta_mpi.align.observation import BoxSamples, TiltSamples
+from sta_mpi.align.volume_weights import on_finer_grid
 from sta_mpi.data import TiltSeries
 from sta_mpi.errors import DataError, ParticleError
 from sta_mpi.signal.ctf import ctf_coefficients, ctf_images, odd_aberration_factors
@@ -152,15 +153,24 @@ class TiltObservation:
 
 @dataclass(frozen=True)
 class BoxObservation:
-    """One particle's merged samples, which exist on one grid only."""
+    """One particle's merged samples; `plans` bring them to finer grids."""
 
     merged: BoxSamples
+    plans: FftPlans | None = None
 
     def samples(self, size_px: int) -> BoxSamples:
-        """The samples, if their grid is the one asked for."""
-        if len(self.merged.data_rft) != size_px:
-            raise ValueError(f"box samples have {len(self.merged.data_rft)} px, not {size_px}")
-        return self.merged
+        """The samples of the box, or of the box padded with zeros to `size_px`.
+
+        Weights are interpolated: they are smooth on the scale of a voxel of the box's transform.
+        """
+        n = len(self.merged.data_rft)
+        if n == size_px:
+            return self.merged
+        if size_px < n or self.plans is None:
+            raise ValueError(f"box samples have {n} px, not {size_px}")
+        padded = centre_crop_or_pad_3d(self.plans.irfft3(self.merged.data_rft), size_px)
+        return BoxSamples(self.plans.rfft3(padded),
+                          on_finer_grid(self.merged.weight_rft, size_px), self.merged.R_box2t)
 
 
 class SeriesObserver:
@@ -287,14 +297,14 @@ def observe_box(data: Images, weight_rft: Images, R_box2t: Floats, offset_A: Flo
         raise ParticleError(f"particle {name}: its box holds NaN or Inf. Extract it again.")
     n = len(data)
     shift_px = R_box2t.T @ offset_A / voxel_A
-    spectrum = plans.rfft3(np.ascontiguousarray(data * _box_mask(n)))
+    spectrum = plans.rfft3(np.ascontiguousarray(data * box_mask(n)))
     spectrum *= shift_phases_3d(n, -shift_px)
     inverse = np.float32(1.0 / noise_power)
     return BoxSamples((spectrum * inverse).astype(np.complex64), weight_rft * inverse, R_box2t)
 
 
 @lru_cache(maxsize=2)
-def _box_mask(n: int) -> Images:
+def box_mask(n: int) -> Images:
     """Sphere that boxes are multiplied by; made once, as it costs more than the transform."""
     mask = soft_sphere(n, n / 2 - 5.0, 5.0)
     mask.flags.writeable = False
@@ -326,3 +336,14 @@ def centre_crop_or_pad(images: Images, size_px: int) -> Images:
     start = size_px // 2 - n // 2
     padded[..., start : start + n, start : start + n] = images
     return padded
+
+
+def centre_crop_or_pad_3d(volume: Images, size_px: int) -> Images:
+    """Crop or zero-pad a cubic volume (n, n, n) about the centre voxel n // 2."""
+    n = len(volume)
+    new, old = max(size_px // 2 - n // 2, 0), max(n // 2 - size_px // 2, 0)
+    length = min(n, size_px)
+    out = np.zeros((size_px,) * 3, volume.dtype)
+    inner, outer = slice(new, new + length), slice(old, old + length)
+    out[inner, inner, inner] = volume[outer, outer, outer]
+    return out

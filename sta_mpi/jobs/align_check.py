@@ -28,6 +28,7 @@ from sta_mpi.jobs.align_search import (
     search_centre,
 )
 from sta_mpi.jobs.averaging import Setup, make_plans
+from sta_mpi.jobs.sources import gives_boxes
 from sta_mpi.parallel.devices import select_device
 from sta_mpi.parallel.job import Partial, SumSpec, Unit
 
@@ -116,7 +117,7 @@ class OracleCheck:
         if self.search.is_first:
             negative = PolishSearcher(self.setup, self.search, plans, self._observe_negative)
         partial = None
-        if not self.search.is_global and self.setup.source.kind != "boxes":
+        if not self.search.is_global and not gives_boxes(self.setup.source):
             still = replace(self.search, parameters=self.search.parameters.model_copy(
                 update={"early_stop": False}))
             partial = PolishSearcher(self.setup, still, plans, self._observe_partial)

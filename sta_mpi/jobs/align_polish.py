@@ -31,6 +31,7 @@ from sta_mpi.jobs.align_search import (
     unseen,
 )
 from sta_mpi.jobs.averaging import Setup
+from sta_mpi.jobs.sources import gives_boxes
 from sta_mpi.kernels.polish import (
     PackedSamples,
     PoseBatch,
@@ -85,7 +86,7 @@ class PolishSearcher:
         bands = marching_radii(r_max)
         box = setup.sizes.box_px
         rings = ring_bands(r_max, bands, RINGS)
-        is_box = setup.source.kind == "boxes"
+        is_box = gives_boxes(setup.source)
         self._tilt_layout = make_layout(box, rings.radii, r_min)
         self._box_layout = make_voxel_layout(
             box, bands if is_box else bands[:1], r_min)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from sta_mpi.align.observation import BoxSamples, TiltSamples
 from sta_mpi.align.observe import Frame, Weighting
-from sta_mpi.data import Particles, TiltSeries
+from sta_mpi.data import Particles
 from sta_mpi.errors import InputError, InputWarning, UsageError
 from sta_mpi.geometry.symmetry import symmetry_matrices
 from sta_mpi.jobs.inputs import InputSet
@@ -22,6 +22,8 @@ from sta_mpi.jobs.source_boxes import BoxSource
 from sta_mpi.jobs.source_stacks import StackSource
 from sta_mpi.jobs.source_tilts import TiltSeriesSource
 from sta_mpi.jobs.sources import ObservationOptions, Source
+from sta_mpi.jobs.volume_setup import make_volume_source, volume_sizes
+from sta_mpi.jobs.window_size import cut_size_px
 from sta_mpi.jobs.wisdom import shared_plans
 from sta_mpi.kernels.insert import DeviceSums
 from sta_mpi.kernels.insert.device_sums import SLICES_A_BOX
@@ -54,8 +56,11 @@ def make_setup(inputs: InputSet, parameters: ReconstructionParameters,
                half: NDArray[np.int8]) -> Setup:
     """Choose source and sizes, and check that they fit the input."""
     check_symmetry(parameters.symmetry)
-    kind = choose_source(inputs.particles, parameters.source)
-    if kind == "tilt-series":
+    kind = "tomograms" if parameters.tomogram else choose_source(
+        inputs.particles, parameters.source)
+    if kind == "tomograms":
+        sizes, frame = volume_sizes(inputs, parameters)
+    elif kind == "tilt-series":
         sizes, frame = _tilt_series_sizes(inputs, parameters)
     else:
         sizes, frame = _image_sizes(inputs, parameters, kind)
@@ -68,10 +73,13 @@ def make_setup(inputs: InputSet, parameters: ReconstructionParameters,
         source = TiltSeriesSource(inputs, options)
         source.check()
         source.n_slots = slots_that_fit(source, parameters.max_memory_GiB)
+    elif kind == "tomograms":
+        source = make_volume_source(inputs, options, half, sizes.grid_px, parameters)
+        source.check()
     else:
         source = (StackSource if kind == "stacks" else BoxSource)(inputs, options, half)
         source.check()
-    if parameters.dose_weighting and kind != "boxes":
+    if parameters.dose_weighting and kind in ("tilt-series", "stacks"):
         warn_of_flat_dose(inputs)
     return Setup(inputs, parameters, sizes, frame, source, half)
 
@@ -106,6 +114,8 @@ def check_symmetry(symmetry: str, option: str = "--symmetry") -> None:
 
 def choose_source(particles: Particles, asked: str) -> str:
     """Where pixels come from: `auto` takes the images that the particle file names."""
+    if asked == "tomograms":
+        return asked
     if asked != "auto":
         if asked != "tilt-series" and particles.image_names is None:
             raise InputError(f"--source {asked}: the particle file names no images "
@@ -150,33 +160,6 @@ def _image_sizes(inputs: InputSet, parameters: ReconstructionParameters, kind: s
                          "averaged. Extract with an even box.")
     grid = box if kind == "boxes" else padded_grid_px(box, parameters.pad)
     return MapSizes(box, grid, voxel_A), Frame(box, box, 1, voxel_A)
-
-
-def cut_size_px(box_px: int, voxel_A: float, series: Sequence[TiltSeries]) -> int:
-    """Patch edge that holds the box and the delocalisation of the CTF.
-
-    A component of spatial frequency s is displaced by wavelength * defocus * s; at Nyquist
-    of the binned image that is the farthest that signal of the box lies outside of it.
-    """
-    farthest_A = max(
-        float(ts.optics.wavelength_A * np.max(np.abs(ts.defocus_u_A), initial=0.0)) / (2 * voxel_A)
-        for ts in series)
-    return fast_even_size(box_px + 2 * math.ceil(farthest_A / voxel_A))
-
-
-def fast_even_size(least: int) -> int:
-    """The smallest even number >= least whose prime factors are 2, 3 and 5."""
-    n = least + least % 2
-    while _rest(n) != 1:
-        n += 2
-    return n
-
-
-def _rest(n: int) -> int:
-    for prime in (2, 3, 5):
-        while n % prime == 0:
-            n //= prime
-    return n
 
 
 def make_units(setup: Setup) -> list[Unit]:

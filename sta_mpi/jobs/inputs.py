@@ -15,7 +15,9 @@ from sta_mpi.formats.relion_motion import read_motion
 from sta_mpi.formats.relion_particles import read_particles, tilt_series_with_aberrations
 from sta_mpi.formats.relion_sets import read_optimisation_set
 from sta_mpi.formats.relion_tomograms import TomogramSet, read_tomograms
+from sta_mpi.jobs.foreign_tomograms import ForeignTomogram, foreign_tomogram_set
 from sta_mpi.jobs.parameters.base import InputSetParameters
+from sta_mpi.jobs.parameters.volumes import VolumeParameters
 
 OPTICS_RANGES = {
     ("voltage_kV", "rlnVoltage"): (10.0, 3000.0, " kV"),
@@ -91,6 +93,12 @@ def find_set(parameters: InputSetParameters) -> SetPaths:
         particles = particles or members.particles
         tomograms = tomograms or members.tomograms
         trajectories = trajectories or members.trajectories
+    foreign = _foreign(parameters)
+    if foreign:
+        if tomograms is not None:
+            raise UsageError("--tomogram names volumes without a tomogram table: leave out "
+                             "--tomograms and --optimisation-set.")
+        tomograms = foreign[0].path
     if particles is None or tomograms is None:
         missing = "particles" if particles is None else "tomograms"
         raise UsageError(f"no {missing} given: pass --optimisation-set SET.star or "
@@ -106,14 +114,27 @@ def find_set(parameters: InputSetParameters) -> SetPaths:
 def set_files(parameters: InputSetParameters) -> list[Path]:
     """Files whose content decides what a job computes: all tables of the set, not the images."""
     paths = find_set(parameters)
+    if _foreign(parameters):
+        return [paths.particles]    # volumes are images: they are not read for it
     files = [p for p in (paths.particles, paths.tomograms, paths.trajectories) if p is not None]
     return files + read_tomograms(paths.tomograms).table_files()
+
+
+def _foreign(parameters: InputSetParameters) -> list[ForeignTomogram]:
+    """Tomograms that are given as volumes alone."""
+    if not isinstance(parameters, VolumeParameters):
+        return []
+    tilts = (parameters.tilt_min_deg, parameters.tilt_max_deg)
+    return [ForeignTomogram(path, path.name.removesuffix(".gz").rsplit(".", 1)[0],
+                            None if parameters.wedge in ("none", "file") else tilts)
+            for path in parameters.tomogram]
 
 
 def load_set(parameters: InputSetParameters) -> InputSet:
     """Read and check particles and tilt series."""
     paths = find_set(parameters)
-    tomograms = read_tomograms(paths.tomograms)
+    foreign = _foreign(parameters)
+    tomograms = foreign_tomogram_set(foreign) if foreign else read_tomograms(paths.tomograms)
     if len(tomograms) == 0:
         raise InputError(f"{paths.tomograms}: the tomogram table is empty. Give the tomograms "
                          "that the particles are in.")

@@ -66,6 +66,11 @@ class ObservationOptions:
     max_dose_e_per_A2: float | None
 
 
+def gives_boxes(source: Source) -> bool:
+    """Whether particles come as one merged box each, and not as tilt images."""
+    return source.kind in ("boxes", "tomograms")
+
+
 def refuse_all_bad(left_out: list[tuple[int, str]], n_particles: int) -> None:
     """DataError, which quarantines the unit, where all of its particles are bad."""
     if left_out and len(left_out) == n_particles:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from sta_mpi.align.cut import is_visible
 from sta_mpi.errors import UsageError
 from sta_mpi.jobs.averaging import Setup
-from sta_mpi.jobs.sources import within_dose
+from sta_mpi.jobs.sources import gives_boxes, within_dose
 from sta_mpi.parallel.memory import GiB, MemoryPlan, available_GiB, process_bytes, room_GiB
 
 MiB = 2.0**20
@@ -146,7 +146,7 @@ def _fit(room_bytes: float, each_bytes: float) -> int:
 def particle_bytes(setup: Setup) -> NDArray[np.float64]:
     """Size (n,) in float32 of each particle when it is kept, 0 for one on no tilt."""
     box, particles = setup.sizes.box_px, setup.inputs.particles
-    if setup.source.kind == "boxes":
+    if gives_boxes(setup.source):
         return np.full(len(particles), 12.0 * box * box * (box // 2 + 1))
     limit = setup.parameters.max_dose_e_per_A2
     counts = np.zeros(len(particles))

@@ -20,7 +20,7 @@ from sta_mpi.formats.mrc_write import write_mrc
 from sta_mpi.formats.poses_h5 import read_poses
 from sta_mpi.formats.relion_particles import read_particles, write_particles
 from sta_mpi.formats.relion_tomograms import read_tomograms
-from sta_mpi.jobs.averaging import cut_size_px
+from sta_mpi.jobs.window_size import cut_size_px
 
 pytestmark = pytest.mark.mpi
 

@@ -6,15 +6,17 @@ from pydantic import Field, model_validator
 
 from sta_mpi.jobs.parameters.base import InputSetParameters, ParallelParameters
 from sta_mpi.jobs.parameters.device import DeviceParameters
+from sta_mpi.jobs.parameters.volumes import VolumeParameters
 
 
-class ReconstructionParameters(InputSetParameters, ParallelParameters, DeviceParameters):
+class ReconstructionParameters(InputSetParameters, ParallelParameters, DeviceParameters,
+                               VolumeParameters):
     """How observations are cut, weighted and turned into maps; shared by average and align."""
 
-    source: Literal["auto", "tilt-series", "stacks", "boxes"] = Field(
-        "auto", description="Where the pixels come from: tilt series, RELION 2D stacks, or 3D "
-        "pseudo-subtomograms; auto takes the images that the particle file names, else the "
-        "tilt series.")
+    source: Literal["auto", "tilt-series", "stacks", "boxes", "tomograms"] = Field(
+        "auto", description="Where the pixels come from: tilt series, RELION 2D stacks, 3D "
+        "pseudo-subtomograms, or reconstructed tomograms; auto takes the images that the particle "
+        "file names, else the tilt series.")
     box_px: int | None = Field(
         None, ge=8, le=1_000_000,
         description="Box of the maps [binned px, even]; default: that of the stacks.")

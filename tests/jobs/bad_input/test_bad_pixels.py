@@ -11,7 +11,7 @@ from bad_projects import ALIGN, AVERAGE, CHECK, FSC, Project, with_value
 
 from sta_mpi.formats.relion_particles import read_particles
 from sta_mpi.formats.relion_tomograms import read_tomograms
-from sta_mpi.jobs.averaging import cut_size_px
+from sta_mpi.jobs.window_size import cut_size_px
 
 IMAGES, TILTS = "tilt_images/TS_01.mrcs", "tilt_series/TS_01.star"
 REFERENCE = with_value(ALIGN, "maps/merged.mrc", "maps/made.mrc")
