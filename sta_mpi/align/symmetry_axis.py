@@ -80,10 +80,10 @@ def find_symmetry(data: Map, mask: Map | None, symmetry: str, r_max: float, max_
     edges = band_edges(COARSE_SHELL, r_max)
     bands = [make_band(data, mask, min(_LOWEST_SHELL, r / 3), r, plans) for r in edges]
     starts = _global_starts(bands[0], generators, is_cyclic, max_shift_px)
-    found = [_refine(bands[0], generators, Q, c, is_cyclic, 1.0) for Q, c in starts]
+    found = [refine_axes(bands[0], generators, Q, c, is_cyclic, 1.0) for Q, c in starts]
     Q, c, score = max(found, key=lambda f: f[2])
     for band in bands[1:]:
-        Q, c, score = _refine(band, generators, Q, c, is_cyclic, 0.5)
+        Q, c, score = refine_axes(band, generators, Q, c, is_cyclic, 0.5)
     if is_cyclic:
         Q, c = upright(Q, c)
     else:
@@ -173,7 +173,7 @@ def _global_starts(band: BandMap, generators: Floats, is_cyclic: bool, max_shift
     return [(grid[i], centres[i]) for i in kept]
 
 
-def _refine(band: BandMap, generators: Floats, Q: Floats, centre_px: Floats, is_cyclic: bool,
+def refine_axes(band: BandMap, generators: Floats, Q: Floats, centre_px: Floats, is_cyclic: bool,
             first_step: float) -> tuple[Floats, Floats, float]:
     """Climb to the best (Q, c) near a start; (Q, c, score).
 

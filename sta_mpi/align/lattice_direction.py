@@ -1,0 +1,130 @@
+"""Where the neighbours of a lattice lie in the XY plane of a reference.
+
+A reference cut from a lattice holds its neighbours. Its autocorrelation at in-plane shifts t,
+divided by that of the mask (the overlap), peaks at the lattice's own vectors; the nearest of
+them gives spacing and direction, modulo 360 / n for an n-fold axis along z.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.fft import irfftn, rfftn
+from scipy.ndimage import map_coordinates
+
+Floats = NDArray[np.float64]
+Map = NDArray[np.float32]
+
+LEAST_OVERLAP = 0.15
+"""Shifts that leave less than this of the mask over itself are not looked at."""
+LEAST_CORRELATION = 0.3
+"""A peak below this is no lattice."""
+LEAST_CONTRAST = 0.1
+"""And so is one that stands out from its ring by less."""
+_STEP_DEG = 1.0
+
+
+@dataclass(frozen=True)
+class LatticeDirection:
+    """The nearest neighbours.
+
+    Parameters
+    ----------
+    angle_deg : float        direction from +x towards +y, 0 to 360 / n
+    spacing_px : float
+    correlation : float      of the map with itself shifted onto the neighbour
+    contrast : float         the same, over the mean of the ring at that distance
+    """
+
+    angle_deg: float
+    spacing_px: float
+    correlation: float
+    contrast: float
+
+    @property
+    def is_lattice(self) -> bool:
+        """Whether the peak is one."""
+        return self.correlation >= LEAST_CORRELATION and self.contrast >= LEAST_CONTRAST
+
+
+def lattice_direction(data: Map, mask: Map, n_fold: int, spacing_px: float | None = None
+                      ) -> LatticeDirection | None:
+    """Direction to the nearest neighbours of an n-fold reference; None where nothing fits.
+
+    Parameters
+    ----------
+    data, mask : (n, n, n)        low-passed, its axis along z
+    n_fold : int
+    spacing_px : float or None    known spacing; None: the strongest peak beyond the centre's own
+    """
+    table, radii, angles = _polar(in_plane_correlation(data, mask), n_fold)
+    rings = np.nanmean(table, axis=1)
+    if spacing_px is None:
+        valley = _first_valley(rings)
+        wanted = np.isfinite(rings) & (np.arange(len(radii)) > valley)
+    else:
+        wanted = np.isfinite(rings) & (np.abs(radii - spacing_px) <= 0.2 * spacing_px)
+    if not wanted.any():
+        return None
+    inside = np.where(wanted[:, None], table, -np.inf)
+    i, j = np.unravel_index(int(np.argmax(inside)), inside.shape)
+    return LatticeDirection(_peak(table[i], angles, int(j), 360.0 / n_fold), float(radii[i]),
+                            float(table[i, j]), float(table[i, j] - rings[i]))
+
+
+def in_plane_correlation(data: Map, mask: Map) -> Floats:
+    """(n, n) correlation of the map with itself at shifts (y, x) from the centre pixel.
+
+    NaN where the masks hardly overlap.
+    """
+    n = len(data)
+    inside = mask.astype(np.float64)
+    centred = (data - np.average(data, weights=inside)) * inside
+    size = (2 * n,) * 3
+
+    def spectrum(values: Floats) -> NDArray[np.complex128]:
+        return np.asarray(rfftn(values, size))
+
+    def plane(product: NDArray[np.complex128]) -> Floats:
+        whole = irfftn(product, size)[0]
+        return np.fft.fftshift(whole)[n - n // 2 : n + n - n // 2, n - n // 2 : n + n - n // 2]
+
+    m, f, f2 = spectrum(inside), spectrum(centred), spectrum(centred**2 / np.maximum(inside, 1e-6))
+    overlap = plane(m * m.conj())
+    cross = plane(f * f.conj())
+    power = plane(f2 * m.conj()), plane(m * f2.conj())
+    norm = np.sqrt(np.maximum(power[0] * power[1], 1e-30))
+    return np.where(overlap > LEAST_OVERLAP * overlap.max(), cross / norm, np.nan)
+
+
+def _polar(surface: Floats, n_fold: int) -> tuple[Floats, Floats, Floats]:
+    """(table (radii, angles), radii [px], angles [deg]) averaged over the n-fold turns."""
+    n = len(surface)
+    radii = np.arange(2.0, n // 2 - 1, 0.5)
+    angles = np.arange(0.0, 360.0 / n_fold - 1e-9, _STEP_DEG)
+    turned = np.radians(angles[:, None] + 360.0 / n_fold * np.arange(n_fold))
+    x = n // 2 + radii[:, None, None] * np.cos(turned)
+    y = n // 2 + radii[:, None, None] * np.sin(turned)
+    known = np.isfinite(surface)
+    filled = np.where(known, surface, 0.0)
+    values = map_coordinates(filled, [y, x], order=1)
+    trusted = map_coordinates(known.astype(float), [y, x], order=1) > 0.99
+    mean = np.where(trusted, values, np.nan)
+    return np.where(trusted.all(axis=2), mean.mean(axis=2), np.nan), radii, angles
+
+
+def _first_valley(rings: Floats) -> int:
+    """Where the peak of no shift ends: the first ring from which the mean rises again."""
+    for i in range(1, len(rings) - 1):
+        if not np.isfinite(rings[i + 1]) or rings[i + 1] > rings[i]:
+            return i
+    return len(rings)
+
+
+def _peak(row: Floats, angles: Floats, j: int, period_deg: float) -> float:
+    """Direction of a maximum by a parabola through three angles."""
+    a, b, c = row[j - 1], row[j], row[(j + 1) % len(row)]
+    curve = a - 2 * b + c
+    move = 0.0 if not np.isfinite(curve) or curve >= 0 else float(np.clip(
+        0.5 * (a - c) / curve, -0.5, 0.5))
+    return float((angles[j] + move * _STEP_DEG) % period_deg)
