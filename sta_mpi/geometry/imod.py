@@ -88,11 +88,11 @@ def imod_from_projection(P: ArrayLike, image_size_px: tuple[int, int], pixel_A: 
     matrices = np.asarray(P, np.float64)
     depth = matrices[:, 2, :3] / np.linalg.norm(matrices[:, 2, :3], axis=1)[:, None]
     # The last row of Ry(t) Rx(x) is (-sin t, cos t sin x, cos t cos x).
-    tilt_deg = np.degrees(np.arctan2(-depth[:, 0], np.hypot(depth[:, 1], depth[:, 2])))
-    x_tilt_deg = np.degrees(np.arctan2(depth[:, 1], depth[:, 2]))
+    tilt_deg: Floats = np.degrees(np.arctan2(-depth[:, 0], np.hypot(depth[:, 1], depth[:, 2])))
+    x_tilt_deg: Floats = np.degrees(np.arctan2(depth[:, 1], depth[:, 2]))
     specimen = tilt_rotation(x_tilt_deg, tilt_deg, 0.0)[:, :2]
     inverse = matrices[:, :2, :3] @ specimen.transpose(0, 2, 1)
-    matrix = np.linalg.inv(inverse)
+    matrix = np.asarray(np.linalg.inv(inverse), np.float64)
     at_centre_A = (matrices[:, :2, :3].sum(axis=2) * _VOLUME_CENTRE_PX * pixel_A
                    + _image_centre_A(image_size_px, pixel_A) - matrices[:, :2, 3])
     return matrix, np.einsum("nij,nj->ni", matrix, at_centre_A), tilt_deg, x_tilt_deg
