@@ -39,6 +39,14 @@ def peet_euler_from_rotation(R: ArrayLike) -> Floats:
     return euler_from_matrix(R, "ZXZ")[..., ::-1]
 
 
+def rotation_from_slicer(xyz_deg: ArrayLike) -> Floats:
+    """Matrices (..., 3, 3), reference to tomogram, of 3dmod's slicer angles X, Y, Z (..., 3).
+
+    A slicer view turns the volume by Rx(X) Ry(Y) Rz(Z); this is the inverse.
+    """
+    return matrix_from_euler(-np.asarray(xyz_deg, np.float64)[..., ::-1], "ZYX")
+
+
 def rp2t_from_peet(R: ArrayLike, y_is_axis: bool = True) -> Floats:
     """`R_p2t` (..., 3, 3) for a reference whose axis is z, of PEET's matrices.
 

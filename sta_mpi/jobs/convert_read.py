@@ -17,6 +17,7 @@ from sta_mpi.formats.dynamo_table import (
 from sta_mpi.formats.em_motive_list import particles_of_em, read_em_motive_list
 from sta_mpi.formats.foreign_particles import ForeignParticles, names_and_indices
 from sta_mpi.formats.imod_model import read_imod_model
+from sta_mpi.formats.imod_slicer import particles_of_model
 from sta_mpi.formats.peet_motive_list import read_motive_list
 from sta_mpi.formats.peet_prm import PrmFile
 from sta_mpi.formats.peet_project import (
@@ -30,7 +31,7 @@ from sta_mpi.formats.star import read_star
 from sta_mpi.formats.stopgap_motive_list import TABLE, particles_of_stopgap, read_stopgap
 from sta_mpi.jobs.parameters.convert import ConvertParameters
 
-_BY_ENDING = {".prm": "peet", ".csv": "peet", ".tbl": "dynamo", ".em": "em"}
+_BY_ENDING = {".prm": "peet", ".csv": "peet", ".tbl": "dynamo", ".em": "em", ".mod": "imod"}
 
 
 def program_of(p: ConvertParameters) -> str:
@@ -63,6 +64,8 @@ def read_foreign(p: ConvertParameters) -> tuple[ForeignParticles, PrmFile | None
             foreign = particles_of_dynamo(read_dynamo_table(path), first)
         elif program == "em":
             foreign = particles_of_em(read_em_motive_list(path), first)
+        elif program == "imod":
+            foreign = particles_of_model(read_imod_model(path), path.stem, p.peet_axis == "y")
         elif program == "stopgap":
             foreign = particles_of_stopgap(read_stopgap(path), first)
         else:

@@ -21,6 +21,7 @@ from sta_mpi.formats.imod_model import (
     read_imod_model,
     write_imod_model,
 )
+from sta_mpi.formats.imod_slicer import particles_of_model, slicer_views
 from sta_mpi.formats.matlab_values import Cell, Range, Vector
 from sta_mpi.formats.peet_axes import read_rotation_axes, write_rotation_axes
 from sta_mpi.formats.peet_motive_list import MotiveList, read_motive_list, write_motive_list
@@ -95,6 +96,29 @@ def test_model_made_of_points_reads_back_with_contours_and_sizes(tmp_path):
     assert back.image_size_px == (30, 40, 50)
     assert back.pixel_A == pytest.approx(5.36, rel=1e-6)
     assert back.minx.scale == pytest.approx((5.36,) * 3, rel=1e-6)
+
+
+def test_slicer_angles_of_a_real_model_orient_the_points_they_were_chosen_for(data_dir):
+    path = data_dir / "formats_motive_lists" / "imodmodel" / "slicer_angle_example.mod"
+    model = read_imod_model(path)
+    angles, centres = slicer_views(model)
+    assert np.allclose(angles[0], [13.1, 0.0, -30.2], atol=1e-5)
+    assert np.abs(centres - model_points_px(model)).max() < 1.0
+    particles = particles_of_model(model, "x", y_is_axis=False)
+    assert particles.lost == []
+    for R, (x, y, z) in zip(particles.R_p2t, angles, strict=True):
+        # what a view shows is the volume turned about z, then y, then x
+        seen = Rotation.from_euler("zyx", [z, y, x], degrees=True).as_matrix() @ R
+        assert np.allclose(seen, np.eye(3), atol=1e-12)
+
+
+def test_slicer_angles_without_points_of_their_own_are_not_used(data_dir):
+    path = data_dir / "formats_motive_lists" / "imodmodel" / "multiple_objects_example.mod"
+    model = read_imod_model(path)
+    model.objects = model.objects[1:]
+    particles = particles_of_model(model, "x")
+    assert len(particles.lost) == 2
+    assert np.array_equal(particles.R_p2t[0], np.eye(3))
 
 
 def test_our_model_is_read_alike_by_imodmodel(tmp_path):

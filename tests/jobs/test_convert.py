@@ -355,6 +355,13 @@ def test_iteration_is_the_last_complete_one_or_the_one_asked_for(tmp_path):
     assert "Iter7" in run(*words, "--iteration", 7, "-o", tmp_path / "out3", code=3)
 
 
+def test_points_of_a_model_become_particles(tmp_path):
+    points = [[10.0, 20.0, 30.0], [1.0, 2.0, 3.0]]
+    write_imod_model(tmp_path / "a.mod", model_from_points(points, (64, 64, 64), 10.0))
+    run("--input", tmp_path / "a.mod", "--to", "relion", "-o", tmp_path / "out")
+    assert np.allclose(centred(tmp_path / "out"), (np.array(points) - 32) * 10, atol=1e-4)
+
+
 def test_markers_show_position_and_axis(tmp_path, tomograms):
     path = table_of(tmp_path, [(3, 0, 11, 21, 31), (3, 0, 1, 1, 1)])
     run("--input", path, "--tomograms", tomograms, "--pixel-A", 8, "--to", "markers",

@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 
 from sta_mpi.jobs.parameters.base import InputSetParameters
 
-Program = Literal["auto", "peet", "dynamo", "stopgap", "em", "relion"]
+Program = Literal["auto", "peet", "dynamo", "stopgap", "em", "relion", "imod"]
 
 
 class ConvertParameters(InputSetParameters):
@@ -15,8 +15,8 @@ class ConvertParameters(InputSetParameters):
 
     input: tuple[Path, ...] = Field(
         (), description="Particles of another program: PEET (.prm, or .csv with --model), Dynamo "
-        "(.tbl), STOPGAP or RELION 3/4 (.star), TOM/AV3 (.em). Sets of RELION 5 are given by "
-        "--optimisation-set.")
+        "(.tbl), STOPGAP or RELION 3/4 (.star), TOM/AV3 (.em), points of an IMOD model (.mod). "
+        "Sets of RELION 5 are given by --optimisation-set.")
     input_program: Program = Field(
         "auto", description="Program of --input; default: by its name and content.")
     to: Literal["relion", "relion4", "peet", "dynamo", "stopgap", "em", "markers"] = Field(
