@@ -97,10 +97,11 @@ def parse_header(raw: bytes, source: str, permissive: bool = False,
 
 
 def make_header(shape_zyx: tuple[int, int, int], mode: int, pixel_A: float, is_volume: bool,
-                statistics: tuple[float, float, float, float]) -> bytes:
+                statistics: tuple[float, float, float, float], label: str = "") -> bytes:
     """A little-endian MRC2014 header; bytes depend on the arguments alone (no date).
 
-    `statistics` is minimum, maximum, mean and standard deviation. Image stacks get ISPG 0 and
+    `statistics` is minimum, maximum, mean and standard deviation; `label`, up to 70 ASCII
+    characters, follows the program's name. Image stacks get ISPG 0 and
     MZ 1, volumes ISPG 1 and MZ = NZ, so that RELION, IMOD and mrcfile tell them apart.
     """
     header = np.zeros((), HEADER_DTYPE.newbyteorder("<"))
@@ -118,7 +119,7 @@ def make_header(shape_zyx: tuple[int, int, int], mode: int, pixel_A: float, is_v
     header["exttyp"], header["map"], header["nversion"] = b"MRCO", b"MAP ", 20141
     header["machst"] = (0x44, 0x44, 0, 0)
     header["nlabl"] = 1
-    header["label"][0] = b"sta_mpi"
+    header["label"][0] = f"sta_mpi {label}".strip().encode("ascii", "replace")[:80]
     raw = bytearray(header.tobytes())
     if mode == 0:  # without this flag IMOD may take the bytes as unsigned
         raw[152:160] = np.array([_IMOD_STAMP, _IMOD_SIGNED_BYTES], "<i4").tobytes()

@@ -1,4 +1,4 @@
-"""An image stack that several processes write section by section, each image once.
+"""An image stack or a volume that several processes write section by section, each once.
 
 Sections go to a partial file at their own place, in any order, without communication. When
 all are there, one process writes the header and gives the file its name.
@@ -6,6 +6,7 @@ all are there, one process writes the header and gives the file its name.
 
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,19 +17,22 @@ from sta_mpi.formats.mrc_write import describe_not_finite
 
 
 class SectionWriter:
-    """Writer of one stack of (n, height, width) images.
+    """Writer of one stack of (n, height, width) images, or of the planes of a volume.
 
     Parameters
     ----------
     path : Path        final name
     shape : (3,) int   sections, height, width
     pixel_A : float
-    mode : int         MRC mode: 2 (float32) or 12 (float16)
+    mode : int         MRC mode: 2 (float32), 12 (float16) or 1 (int16)
+    is_volume : bool   what the header says
+    label : str        text of the header, up to 70 characters
     """
 
     def __init__(self, path: Path, shape: tuple[int, int, int], pixel_A: float,
-                 mode: int = 2) -> None:
+                 mode: int = 2, is_volume: bool = False, label: str = "") -> None:
         self.path, self.shape, self.pixel_A, self.mode = Path(path), shape, pixel_A, mode
+        self.is_volume, self.label = is_volume, label
         self.partial = self.path.with_name(self.path.name + ".partial")
         self._dtype = np.dtype("<" + MODES[mode])
 
@@ -41,8 +45,10 @@ class SectionWriter:
         """Put one (height, width) image at its place and on the disk; see `write_block`."""
         self.write_block(section, image[None])
 
-    def write_block(self, first: int, images: NDArray[np.float32]) -> None:
+    def write_block(self, first: int, images: NDArray[Any]) -> None:
         """Put images (m, height, width) at sections `first` and after, and on the disk.
+
+        Integers are for integer modes: floats would be cut off.
 
         Raises
         ------
@@ -104,7 +110,8 @@ class SectionWriter:
             raise InputError(f"{self.partial} has {found} bytes, expected {expected}: not every "
                              "image was written. Run again with --restart.")
         with self.partial.open("r+b") as stream:
-            stream.write(make_header(self.shape, self.mode, self.pixel_A, False, statistics))
+            stream.write(make_header(self.shape, self.mode, self.pixel_A, self.is_volume,
+                                     statistics, self.label))
             stream.flush()
             os.fsync(stream.fileno())
         os.replace(self.partial, self.path)

@@ -31,7 +31,8 @@ from pathlib import Path
 
 JOBS = {"average": "AverageJob", "align_rounds": "AlignRound", "simulate": "SimulateJob",
         "extract": "ExtractJob", "local_resolution": "LocalResolutionJob",
-        "pca_rounds": "PcaRound", "align_check": "OracleCheck"}
+        "pca_rounds": "PcaRound", "align_check": "OracleCheck",
+        "tomogram": "TomogramJob"}
 
 
 def this_rank():

@@ -53,7 +53,8 @@ def back_project(framed: Real, matrices: Floats, z0: int, out: Real, device: str
 
     Notes
     -----
-    About 1.7 ns a voxel and image on one core of an AMD Zen 4.
+    2 to 3 ns a voxel and image on one core of an AMD Zen 4, fastest where rows of voxels project
+    onto rows of pixels.
     """
     matrices = np.ascontiguousarray(matrices, np.float64)
     if framed.ndim != 3 or min(framed.shape[1:]) <= FRAME_PX or framed.dtype != np.float32 \

@@ -1,0 +1,1 @@
+"""From tilt images to tomograms."""
