@@ -149,9 +149,17 @@ def find_axes(half1: Map, half2: Map, mask: Map, r_max: float, max_shift_px: flo
                 continue
             if np.linalg.norm(c) > 1.2 * max_shift_px + 1.0:
                 continue
+            if _is_known(Q[:, 2], c, axes):
+                continue
             orders = angular_orders(half1, half2, mask, Q[:, 2], c)
             axes.append(Axis(Q[:, 2], c, p, score, orders))
     return axes
+
+
+def _is_known(direction: Floats, centre_px: Floats, axes: list[Axis]) -> bool:
+    """Whether an axis was found by another prime."""
+    return any(abs(float(direction @ a.direction)) > np.cos(np.radians(1.5))
+               and np.linalg.norm(centre_px - a.centre_px) < 0.75 for a in axes)
 
 
 def unchanged_share(half1: Map, half2: Map, mask: Map, symmetry: str, fit: SymmetryFit,
