@@ -43,7 +43,7 @@ def write_refinement(parameters: RefineParameters, folder: JobFolder, setup: Set
     write_poses(folder.file("poses.h5"), particles, attributes={
         "fingerprint": folder.fingerprint, "version": __version__})
     write_h5(folder.file("scores.h5"), {
-        name: values for name, values in state.columns.items()
+        name: state.columns[name] for name in sorted(state.columns)
         if name not in ("R_p2t", "offset_A")}, {"what": "scores of refine"})
     half = np.clip(maps.fsc.corrected, 0.001, 0.999)
     noise = 1.0 / np.maximum(maps.weights[2], 1e-30)
