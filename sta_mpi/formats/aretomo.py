@@ -19,6 +19,7 @@ Floats = NDArray[np.float64]
 
 _WHAT = "an AreTomo alignment (.aln)"
 _COLUMNS = 10
+_LARGEST_SECTION = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ def read_aln(path: PathLike) -> AreTomoAlignment:
         raise InputError(f"{source}: no rows, expected {_WHAT}. Repeat the alignment.")
     table = np.array(rows)
     size = numbers_of(heads.get("RawSize", [""])[0].split(), f"{source} RawSize", _WHAT, 3)
-    section = table[:, 0].astype(np.int64)
+    section = np.clip(np.round(table[:, 0]), -_LARGEST_SECTION, _LARGEST_SECTION).astype(np.int64)
     if len(set(section.tolist())) < len(section) or (section != table[:, 0]).any():
         raise FormatError(f"{source}: sections (SEC) are repeated or no whole numbers. The file "
                           "is damaged.")

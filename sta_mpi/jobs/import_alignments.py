@@ -1,6 +1,7 @@
 """Alignments of other programs, read into projection matrices: IMOD, AreTomo, Warp."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -116,7 +117,6 @@ class _Positioning:
     x_tilt_deg: float
     tilt_offset_deg: float
     thickness_px: float | None
-    width_px: tuple[float, float] | None
     excluded: NDArray[np.bool_]
 
 
@@ -124,9 +124,11 @@ def _positioning(files: SeriesFiles, notes: Provenance, n: int) -> _Positioning:
     """Pitch, tilt offset, thickness and excluded views of `tilt.com`, where there is one."""
     excluded = np.zeros(n, bool)
     if "tilt_com" not in files.others:
-        return _Positioning(0.0, 0.0, None, None, excluded)
+        return _Positioning(0.0, 0.0, None, excluded)
     path = files.others["tilt_com"]
     options = read_com_options(path, "tilt")
+    if not _is_of_series(files, options, notes):
+        return _Positioning(0.0, 0.0, None, excluded)
     pitch, offset, thickness = (option_numbers(options, name, path)
                                 for name in ("XAXISTILT", "OFFSET", "THICKNESS"))
     for name in ("EXCLUDELIST", "EXCLUDELIST2"):
@@ -146,10 +148,23 @@ def _positioning(files: SeriesFiles, notes: Provenance, n: int) -> _Positioning:
             f"series {files.name}: {path} moves IMOD's tomogram (SHIFT {shift}, OFFSET {offset}); "
             "here the tomogram stays on the centre of the alignment. Coordinates picked in IMOD's "
             "must be moved by that.")
-    full = option_numbers(options, "FULLIMAGE", path)
     return _Positioning(pitch[0] if pitch else 0.0, offset[0] if offset else 0.0,
-                        thickness[0] if thickness else None,
-                        (full[0], full[1]) if len(full) == 2 else None, excluded)
+                        thickness[0] if thickness else None, excluded)
+
+
+def _is_of_series(files: SeriesFiles, options: dict[str, list[str]], notes: Provenance) -> bool:
+    """Whether a `tilt.com` reconstructs this series, with the tilt angles that are read."""
+    path = files.others["tilt_com"]
+    images = " ".join(options.get("INPUTPROJECTIONS", [files.name]))
+    if not Path(images).name.startswith(files.name):
+        notes.warnings.append(f"series {files.name}: {path} is of {images} and is not used.")
+        return False
+    angles = " ".join(options.get("TILTFILE", []))
+    used = files.others["tilt_angles"]
+    if angles and Path(angles).name != used.name:
+        notes.warnings.append(f"series {files.name}: {path} names the tilt angles {angles}, {used} "
+                              "is used. Give the others with --tilt-angles if they are meant.")
+    return True
 
 
 def _size_of_com(specimen: _Positioning, stack: StackFacts, alignment_A: float
@@ -210,7 +225,8 @@ def _read_warp(files: SeriesFiles, parameters: ImportParameters, notes: Provenan
     P = projection_from_warp(warp.angle_deg, warp.axis_deg, warp.offset_A, warp.level_x_deg,
                              warp.level_y_deg, stack.image_size_px, stack.pixel_A)
     dose = None
-    if "dose_file" not in files.others and parameters.dose_per_tilt_e_per_A2 is None:
+    given = parameters.dose_per_tilt_e_per_A2 is not None
+    if not given and not {"dose_file", "mdoc"} & set(files.others):
         dose = warp.dose_e_per_A2[views]
         notes.note("dose", f"{dose.min():g} .. {dose.max():g} e/Å²", source)
     optics: dict[str, tuple[float | None, object]] = {

@@ -4,12 +4,16 @@ from pathlib import Path
 
 import numpy as np
 
+from sta_mpi.data import TiltSeries
 from sta_mpi.errors import InputError
+from sta_mpi.formats.imod_alignment import Transforms, write_tilt_angles, write_xf
+from sta_mpi.formats.imod_defocus import ASTIGMATISM, PHASE, DefocusTable, write_defocus
 from sta_mpi.formats.mrc import open_stack
 from sta_mpi.formats.mrc_sections import SectionWriter
 from sta_mpi.formats.relion_sets import OptimisationSet, write_optimisation_set
 from sta_mpi.formats.relion_tomograms import TomogramSet
 from sta_mpi.formats.star_table import text_column
+from sta_mpi.geometry.imod import imod_from_projection
 from sta_mpi.geometry.projection import tilt_angles_from_rotation
 from sta_mpi.geometry.rotations import nearest_rotation
 from sta_mpi.jobs.folder import JobFolder
@@ -39,7 +43,33 @@ def write_project(folder: JobFolder, series: list[ImportedSeries], parameters: I
     TomogramSet(table, tilts).write(folder.file("tomograms.star"), folder.path)
     write_optimisation_set(folder.file("optimisation_set.star"),
                            OptimisationSet(tomograms=folder.path / "tomograms.star"), folder.path)
-    return {"tomograms": "tomograms.star", "optimisation_set": "optimisation_set.star"}
+    outputs = {"tomograms": "tomograms.star", "optimisation_set": "optimisation_set.star"}
+    if parameters.export_imod:
+        outputs |= write_imod(folder, [s.ts for s in series])
+    return outputs
+
+
+def write_imod(folder: JobFolder, series: list[TiltSeries]) -> dict[str, str]:
+    """Write `imod/NAME.xf`, `.tlt`, `.xtilt` and `.defocus` of every series; name -> folder.
+
+    Images are counted in pixels of the stack; views are the tilts of the project, from 1.
+    """
+    for ts in series:
+        if ts.image_size_px is None or not ts.has_positions:
+            raise InputError(f"series {ts.name}: its images are not at hand, so IMOD's shifts "
+                             "cannot be computed. Start where the images can be found.")
+        matrix, shift_A, tilt_deg, x_tilt_deg = imod_from_projection(
+            ts.P, ts.image_size_px, ts.pixel_A)
+        base = folder.file(f"imod/{ts.name}.xf").parent / ts.name
+        write_xf(f"{base}.xf", Transforms(matrix, shift_A / ts.pixel_A))
+        write_tilt_angles(f"{base}.tlt", tilt_deg)
+        write_tilt_angles(f"{base}.xtilt", x_tilt_deg)
+        view = np.arange(1, ts.n_tilts + 1)
+        flags = ASTIGMATISM | (PHASE if ts.phase_shift_deg.any() else 0)
+        write_defocus(f"{base}.defocus", DefocusTable(
+            np.stack([view, view], axis=1), np.stack([tilt_deg, tilt_deg], axis=1), ts.defocus_u_A,
+            ts.defocus_v_A, ts.astig_deg, ts.phase_shift_deg, None, 3, flags))
+    return {"imod": "imod"}
 
 
 def copy_stack(path: Path, series: ImportedSeries, parameters: ImportParameters) -> None:

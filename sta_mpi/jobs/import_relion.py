@@ -5,9 +5,11 @@ from anywhere.
 """
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sta_mpi.data import TiltSeries
 from sta_mpi.errors import UsageError
@@ -19,10 +21,11 @@ from sta_mpi.formats.relion_sets import (
     read_optimisation_set,
     write_optimisation_set,
 )
-from sta_mpi.formats.relion_tomograms import TomogramSet, read_tomograms
+from sta_mpi.formats.relion_tomograms import TomogramSet, even_sizes, read_tomograms
 from sta_mpi.formats.star import read_star
 from sta_mpi.formats.star_table import StarTable, text_column
 from sta_mpi.jobs.folder import JobFolder, JobOutcome
+from sta_mpi.jobs.import_output import write_imod
 from sta_mpi.jobs.import_sources import SeriesFiles
 from sta_mpi.jobs.parameters.project_import import ImportParameters
 from sta_mpi.jobs.set_output import write_particle_set
@@ -62,7 +65,9 @@ def import_relion(found: list[SeriesFiles], parameters: ImportParameters, folder
                   ) -> JobOutcome:
     """Write the tomograms of a project, and its particles, as a project of their own."""
     path, particles_path = _paths(relion_members(found, parameters))
-    tomograms = read_tomograms(path)
+    original = read_tomograms(path)
+    particles = None if particles_path is None else read_particles(particles_path, original)
+    tomograms, moves_A, warnings = _with_even_sizes(original)
     series = [tomograms.tilt_series(name) for name in tomograms.names]
     with_absolute_names(tomograms).write(folder.file("tomograms.star"), folder.path)
     written = read_tomograms(folder.path / "tomograms.star", folder.path)
@@ -70,13 +75,26 @@ def import_relion(found: list[SeriesFiles], parameters: ImportParameters, folder
     results = {"tilt_series": len(series), "tilts": int(sum(ts.n_tilts for ts in series)),
                "pixel_A": series[0].pixel_A}
     outputs = {"tomograms": "tomograms.star", "optimisation_set": "optimisation_set.star"}
-    if particles_path is None:
+    if particles is None:
         write_optimisation_set(folder.file("optimisation_set.star"), members, folder.path)
     else:
-        particles = read_particles(particles_path, written)
-        outputs |= write_particle_set(folder, particles, written, members)
+        xyz_A = particles.xyz_A + moves_A[particles.i_tomo]
+        outputs |= write_particle_set(folder, replace(particles, xyz_A=xyz_A), written, members)
         results["particles"] = len(particles)
-    return JobOutcome(results, outputs, _sections(series))
+    if parameters.export_imod:
+        outputs |= write_imod(folder, series)
+    return JobOutcome(results, outputs, _sections(series), warnings)
+
+
+def _with_even_sizes(tomograms: TomogramSet) -> tuple[TomogramSet, NDArray[np.float64], list[str]]:
+    """Tomograms of even sizes, what to add to coordinates (n, 3) [Å], and what to tell."""
+    odd = [name for name in tomograms.names if any(s % 2 for s in tomograms.size_px(name))]
+    if not odd:
+        return tomograms, np.zeros((len(tomograms), 3)), []
+    even, moves = even_sizes(tomograms)
+    return even, np.stack([moves[name] for name in tomograms.names]), [
+        f"{len(odd)} tomograms have odd sizes, first {odd[0]}: made even, with coordinates moved "
+        "by half a pixel, because RELION reads odd sizes half a pixel off."]
 
 
 def with_absolute_names(tomograms: TomogramSet) -> TomogramSet:

@@ -191,7 +191,8 @@ def tomogram_size(files: SeriesFiles, parameters: ImportParameters, notes: Prove
                          "Give --thickness-A or --tomogram-size-px.")
     even = (max(2, size[0] + size[0] % 2), max(2, size[1] + size[1] % 2),
             max(2, size[2] + size[2] % 2))
-    notes.note("tomogram size", f"{even[0]} x {even[1]} x {even[2]} px", source)
+    notes.note("tomogram size", f"{even[0]} x {even[1]} x {even[2]} px"
+               f"{'' if even == size else ', made even'}", source)
     return even
 
 

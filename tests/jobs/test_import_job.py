@@ -208,6 +208,71 @@ def test_relion_project_comes_with_its_particles_and_all_else(data_dir, tmp_path
         assert set(tomograms.tilt_table(name).labels) == set(original.tilt_table(name).labels)
 
 
+def test_exported_imod_files_come_back_as_the_same_projections(etomo, tmp_path):
+    first = imported("--input", etomo, *REST, "--copy-stacks", "--export-imod", "-o",
+                     tmp_path / "a").tilt_series("TS_01")
+    again = imported(
+        "--input", tmp_path / "a" / "imod" / "TS_01.xf", "--stack",
+        tmp_path / "a" / "tilt_images" / "TS_01.mrcs", *REST, "--voltage-kV", "300",
+        "--thickness-A", "720", "--dose-per-tilt-e-per-A2", "3", "--tilt-order", "stack", "-o",
+        tmp_path / "b").tilt_series("TS_01")
+    # Angles are written with 2 decimals (0.005 degrees), over 200 Å of radius.
+    np.testing.assert_allclose(again.position_px(BEADS_A / 12), first.position_px(BEADS_A / 12),
+                               atol=0.01)
+    np.testing.assert_allclose(again.defocus_u_A, first.defocus_u_A, atol=0.51)
+
+
+def test_odd_tomograms_of_relion_become_even_and_particles_stay_on_their_pixels(data_dir, tmp_path):
+    source = data_dir / "relion5_empiar10164_hiv" / "Refine3D" / "job023"
+    members = read_optimisation_set(source / "run_optimisation_set.star")
+    original = read_tomograms(members.tomograms)
+    size = original.size_px("TS_01")
+    star = (tmp_path / "tomograms.star")
+    original.write(tmp_path / "even.star")
+    text = (tmp_path / "even.star").read_text()
+    star.write_text(text.replace(f" {size[0]} ", f" {size[0] + 1} "))
+    odd = read_tomograms(star)
+    assert odd.size_px("TS_01")[0] == size[0] + 1
+    tomograms = imported("--input", star, "--particles", members.particles, "-o", tmp_path / "out")
+    before = read_particles(members.particles, odd)
+    after = read_particles(tmp_path / "out" / "particles.star", tomograms)
+    assert tomograms.size_px("TS_01")[0] == size[0]
+    a, b = odd.tilt_series("TS_01"), tomograms.tilt_series("TS_01")
+    rows = np.flatnonzero(before.i_tomo == 0)[:50]
+    old = np.einsum("fij,nj->nfi", a.P[:, :2, :3], before.xyz_A[rows]) + a.P[:, :2, 3]
+    new = np.einsum("fij,nj->nfi", b.P[:, :2, :3], after.xyz_A[rows]) + b.P[:, :2, 3]
+    np.testing.assert_allclose(new, old, atol=1e-4)
+    assert np.abs(after.xyz_A - before.xyz_A).max() == pytest.approx(0.675, abs=1e-5)
+
+
+def test_real_relion_5_series_of_another_program_is_taken_as_it_is(data_dir, tmp_path):
+    """One row of a project whose other tilt tables are not at hand."""
+    folder = data_dir / "formats_motive_lists" / "pytom_relion5"
+    lines = (folder / "tomograms.star").read_text().splitlines()
+    kept = [line.replace("Tomograms/job009/", "") for line in lines
+            if "tomo200528" not in line or "_107 " in line]
+    (tmp_path / "tomograms.star").write_text("\n".join(kept) + "\n")
+    (tmp_path / "tilt_series").mkdir()
+    (tmp_path / "tilt_series" / "tomo200528_107.star").write_bytes(
+        (folder / "tilt_series" / "tomo200528_107.star").read_bytes())
+    found = imported("--input", tmp_path / "tomograms.star", "-o", tmp_path / "out")
+    original = read_tomograms(tmp_path / "tomograms.star")
+    np.testing.assert_array_equal(found.tilt_series("tomo200528_107").P,
+                                  original.tilt_series("tomo200528_107").P)
+    refused("not found", "--input", folder / "tomograms.star", "-o", tmp_path / "no")
+
+
+def test_command_file_of_another_series_is_not_used(etomo, tmp_path):
+    text = (etomo / "tilt.com").read_text()
+    (etomo / "tilt.com").write_text(text + "InputProjections other.ali\n")
+    words = ("--input", etomo, *REST)
+    refused("size of the tomogram", *words, "-o", tmp_path / "no")
+    ts = imported(*words, "--thickness-A", "600", "-o", tmp_path / "out").tilt_series("TS_01")
+    assert ts.n_tilts == 5
+    warnings = json.loads((tmp_path / "out" / "job.json").read_text())["warnings"]
+    assert "is of other.ali and is not used" in warnings[0]
+
+
 def test_aretomo_rows_become_axis_tilt_and_shift(tmp_path):
     write_mrc(tmp_path / "T.mrcs", np.ones((5, 20, 24), np.float32), 4.0)
     (tmp_path / "T.aln").write_text(

@@ -67,6 +67,9 @@ class ImportParameters(JobParameters):
     mirror_z: bool = Field(
         False, description="Mirror the tomograms in z (tilt angles and hand change sign): for maps "
         "that come out as mirror images. Warp's frame is the mirror image of IMOD's.")
+    export_imod: bool = Field(
+        False, description="Also write the alignment as IMOD has it (.xf, .tlt, .xtilt, .defocus), "
+        "in pixels of the stack.")
     copy_stacks: bool = Field(
         False, description="Write the images into the project; needed for compressed stacks.")
     grey_scale: float = Field(
