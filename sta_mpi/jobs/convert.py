@@ -4,7 +4,7 @@ All go through one form: positions in Å from the tomogram centre, offsets in to
 matrices. What a format cannot hold is listed in `lost.txt`, the report and the results.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from sta_mpi.jobs.convert_frames import (
     set_of_frames,
     volume_grids,
 )
+from sta_mpi.jobs.convert_maps import convert_maps
 from sta_mpi.jobs.convert_read import input_files_of, named_tomograms, program_of, read_foreign
 from sta_mpi.jobs.convert_write import (
     CLASS,
@@ -73,6 +74,7 @@ class _Given:
     tomogram_path : Path or None     file of the set; None for a set made of volumes
     frames : dict                    frames that --input counts, by name; empty for RELION sets
     lost : list of str
+    members : OptimisationSet        what the given set names besides particles and tomograms
     """
 
     particles: RelionParticles
@@ -82,12 +84,15 @@ class _Given:
     lost: list[str]
     program: str
     prm: PrmFile | None = None
+    members: OptimisationSet = field(default_factory=OptimisationSet)
 
 
 def run(parameters: ConvertParameters, folder: JobFolder, runtime: Any) -> JobOutcome:
     """Read, move, write, and say what was lost."""
     if not runtime.is_root:
         return JobOutcome()
+    if parameters.to == "mrc":
+        return convert_maps(parameters, folder)
     given = _read_relion(parameters) if not parameters.input else _read_other(parameters)
     check_numbers(given.particles, (parameters.input or (parameters.output,))[0])
     particles = _moved(given.particles, parameters)
@@ -133,7 +138,10 @@ def _read_relion(p: ConvertParameters) -> _Given:
     particles = read_particles(path, tomograms, coordinate_pixel_A=p.coordinate_pixel_A)
     if len(particles) == 0:
         raise InputError(f"{path}: no particles. Give a set with particles.")
-    return _Given(particles, tomograms, table, {}, [], "relion")
+    lost = ["trajectories of particles (motion.star)"] \
+        if p.trajectories or members.trajectories else []
+    return _Given(particles, tomograms, table, {}, lost, "relion",
+                  members=replace(members, trajectories=None))
 
 
 def _read_other(p: ConvertParameters) -> _Given:
@@ -202,7 +210,7 @@ def _output_frames(particles: RelionParticles, given: _Given, p: ConvertParamete
 
 def _write_relion(folder: JobFolder, particles: RelionParticles, given: _Given,
                   warnings: list[str]) -> dict[str, str]:
-    members, outputs = OptimisationSet(tomograms=given.tomogram_path), {}
+    members, outputs = replace(given.members, tomograms=given.tomogram_path), {}
     if given.tomogram_path is None:
         warnings.append("there are no tilt series: voltage, spherical aberration and amplitude "
                         "contrast of the optics table are placeholders. Give --tomograms.")
@@ -214,7 +222,7 @@ def _write_relion(folder: JobFolder, particles: RelionParticles, given: _Given,
                 "reads half a pixel off. Use the particles with --tomogram VOLUME.mrc.")
         else:
             given.tomograms.write(folder.file("tomograms.star"))
-            members = OptimisationSet(tomograms=folder.path / "tomograms.star")
+            members = replace(members, tomograms=folder.path / "tomograms.star")
             outputs["tomograms"] = "tomograms.star"
     return outputs | write_particle_set(folder, particles, given.tomograms, members)
 

@@ -19,9 +19,9 @@ class ConvertParameters(InputSetParameters):
         "Sets of RELION 5 are given by --optimisation-set.")
     input_program: Program = Field(
         "auto", description="Program of --input; default: by its name and content.")
-    to: Literal["relion", "relion4", "peet", "dynamo", "stopgap", "em", "markers"] = Field(
+    to: Literal["relion", "relion4", "peet", "dynamo", "stopgap", "em", "markers", "mrc"] = Field(
         description="What to write; relion4: coordinates in unbinned pixels from the corner; "
-        "markers: .cmm and .bild for ChimeraX.")
+        "markers: .cmm and .bild for ChimeraX; mrc: maps of EM files.")
     model: tuple[Path, ...] = Field(
         (), description="IMOD models (.mod) of PEET motive lists given as .csv, in their order.")
     iteration: int | None = Field(
@@ -80,6 +80,8 @@ class ConvertParameters(InputSetParameters):
         given = self.optimisation_set is not None or self.particles is not None
         if bool(self.input) == given:
             raise ValueError("either input or optimisation_set (or particles) is needed")
+        if self.to == "mrc" and not self.input:
+            raise ValueError("to mrc needs input: EM files")
         if self.tomogram and self.tomograms is not None:
             raise ValueError("tomogram and tomograms exclude each other")
         if any(name.count("=") != 1 or not all(name.split("=")) for name in self.tomogram_name):
