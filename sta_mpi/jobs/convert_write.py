@@ -17,6 +17,7 @@ from sta_mpi.formats.dynamo_table import (
 from sta_mpi.formats.em_motive_list import em_of_particles, write_em_motive_list
 from sta_mpi.formats.foreign_particles import ForeignParticles
 from sta_mpi.formats.imod_model import model_from_points, write_imod_model
+from sta_mpi.formats.imod_origin import imod_origin_A
 from sta_mpi.formats.markers import write_bild_arrows, write_cmm
 from sta_mpi.formats.matlab_values import Cell, Vector
 from sta_mpi.formats.peet_axes import write_rotation_axes
@@ -117,7 +118,8 @@ def _write_peet(folder: JobFolder, foreign: ForeignParticles, frames: dict[str, 
         motives = motives_of_particles(foreign, rows, p.peet_axis == "y")
         stem = name.replace("/", "_")
         write_imod_model(folder.file(f"{stem}.mod"), model_from_points(
-            foreign.index_px[rows], frame.size_px, frame.pixel_A))
+            foreign.index_px[rows], frame.size_px, frame.pixel_A,
+            origin=imod_origin_A(Path(frame.path))))
         write_motive_list(folder.file(f"{stem}_initMOTL.csv"), motives)
         axes = f"{p.name}_Tom{k}_RotAxes.csv"
         write_rotation_axes(folder.file(axes), twist_axes(motives))

@@ -1,6 +1,7 @@
 """`convert`: tomograms and binning, options, what is kept of a project, refusals."""
 
 import json
+import struct
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from sta_mpi.formats.imod_model import (
     write_imod_model,
 )
 from sta_mpi.formats.mrc import read_mrc
+from sta_mpi.formats.mrc_write import write_mrc
 from sta_mpi.formats.peet_motive_list import HEADER, MotiveList, write_motive_list
 from sta_mpi.formats.star import read_star, write_star
 from sta_mpi.formats.star_table import StarTable
@@ -167,6 +169,26 @@ def test_points_of_a_model_become_particles(tmp_path):
     write_imod_model(tmp_path / "a.mod", model_from_points(points, (64, 64, 64), 10.0))
     run("--input", tmp_path / "a.mod", "--to", "relion", "-o", tmp_path / "out")
     assert np.allclose(centred(tmp_path / "out"), (np.array(points) - 32) * 10, atol=1e-4)
+
+
+@pytest.mark.parametrize(("origin", "standard", "expected"), [
+    ((100.0, -50.0, 8.0), True, (-100.0, 50.0, -8.0)), ((100.0, -50.0, 8.0), False,
+                                                        (100.0, -50.0, 8.0))])
+def test_model_carries_the_origin_of_its_volume_in_imods_sign(tmp_path, origin, standard, expected):
+    write_mrc(tmp_path / "v.mrc", np.zeros((16, 20, 24), np.float32), 10.0)
+    raw = bytearray((tmp_path / "v.mrc").read_bytes())
+    struct.pack_into("<3f", raw, 196, *origin)
+    if not standard:
+        struct.pack_into("<i", raw, 108, 0)
+    (tmp_path / "v.mrc").write_bytes(raw)
+    path = table_of(tmp_path, [(3, 0, 11, 11, 11)])
+    run("--input", path, "--tomogram", tmp_path / "v.mrc", "--tomogram-name", "3=v",
+        "--to", "peet", "-o", tmp_path / "out")
+    model = read_imod_model(tmp_path / "out/v.mod")
+    assert model.minx.origin == expected
+    assert model.minx.file_origin == expected
+    assert model.image_size_px == (24, 20, 16)
+    assert np.allclose(model_points_px(model), [[10.0, 10.0, 10.0]])
 
 
 def test_markers_show_position_and_axis(tmp_path, tomograms):
