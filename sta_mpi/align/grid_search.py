@@ -221,11 +221,12 @@ def pick_best(scores: Scores, grey_scale: float, use_loglik: bool, log_prior: Fl
 
     Parameters
     ----------
-    log_prior : (K, S) float64    added to the log-likelihood; ignored for ncc
+    log_prior : (K, S) float64    added to the log-likelihood; for ncc only -inf counts, which
+                                  excludes a candidate
     """
     loglik = scores.loglik(grey_scale) + log_prior
     ncc = scores.ncc()
-    ranked = loglik if use_loglik else ncc
+    ranked = loglik if use_loglik else np.where(np.isneginf(log_prior), -np.inf, ncc)
     i, j = np.unravel_index(int(np.argmax(ranked)), ranked.shape)
     return Best(int(i), int(j), float(ncc[i, j]), float(loglik[i, j]), float(loglik[0, 0]),
                 float(scores.cross[i, j]), float(scores.power[i]))

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from sta_mpi.kernels.gather import GatherVolume, prepare_gather
 from sta_mpi.signal.fft import FftPlans, radius_rft
+from sta_mpi.signal.filters import radial_map
 
 Floats = NDArray[np.float64]
 
@@ -55,6 +56,15 @@ def prepare_reference(
     r_max = min(float(n // 2), lowpass_px + 2.0)
     power = shell_means(np.abs(spectrum).astype(np.float64) ** 2)
     return Reference(prepare_gather(spectrum, plans, pad, r_max), n, power)
+
+
+def filtered_map(data: NDArray[np.float32], mask: NDArray[np.float32] | None, shell_filter: Floats
+                 ) -> NDArray[np.float32]:
+    """A map (n, n, n) masked as a reference is, then filtered by factors of shells (n//2+1,)."""
+    if mask is not None:
+        outside = float(np.average(data, weights=1.0 - mask)) if (mask < 1).any() else 0.0
+        data = (data - np.float32(outside)) * mask
+    return radial_map(data, shell_filter)
 
 
 def shell_means(values: Floats) -> Floats:

@@ -58,6 +58,8 @@ def _toml_argument() -> click.Argument:
 def _read_toml(path: Path | None, command: str) -> dict[str, Any]:
     if path is None:
         return {}
+    if path.suffix == ".prm" and command == "align":
+        return {"prm": path, "output": path.with_name(f"{path.stem}_align")}
     try:
         with path.open("rb") as file:
             values = tomllib.load(file)

@@ -151,20 +151,23 @@ class TomogramSet:
             name=self.table.name, source=self.table.source, version=self.table.version)
         return new
 
-    def write(self, path: str | os.PathLike[str], project_dir: Path | None = None) -> None:
+    def write(self, path: str | os.PathLike[str], project_dir: Path | None = None,
+              allow_odd: bool = False) -> None:
         """Write RELION 5 files: `path` and `tilt_series/<name>.star` beside it.
 
         Parameters
         ----------
         project_dir : Path     folder that the paths in the set are made relative to (default: the
                                current folder); files outside it are named absolutely
+        allow_odd : bool       write odd sizes: of volumes alone, which RELION does not use
 
         Raises
         ------
         InputError             odd tomogram sizes: RELION would move them by half a pixel
         """
         final = Path(path)
-        _refuse_odd_sizes(self.table)
+        if not allow_odd:
+            _refuse_odd_sizes(self.table)
         files, tables = [], []
         for name in self.names:
             tilt_path = final.parent / "tilt_series" / f"{name.replace('/', '_')}.star"

@@ -21,6 +21,7 @@ from sta_mpi.geometry.sampling import (
     local_rotations,
     shift_grid,
 )
+from sta_mpi.jobs import peet_align
 from sta_mpi.jobs.align_loop import RoundLoop, open_store, shared_references
 from sta_mpi.jobs.align_output import write_outputs
 from sta_mpi.jobs.align_rounds import AlignRound, round_memory
@@ -29,7 +30,9 @@ from sta_mpi.jobs.align_state import LoopPoses, pack, start_state, unpack
 from sta_mpi.jobs.average import AverageJob
 from sta_mpi.jobs.averaging import Setup, make_setup
 from sta_mpi.jobs.engine import describe_job, open_checkpoints, run_stage
+from sta_mpi.jobs.fixed_parts import check_fixed, without_fixed
 from sta_mpi.jobs.folder import JobFolder, JobOutcome
+from sta_mpi.jobs.foreign_tables import with_table
 from sta_mpi.jobs.inputs import assign_halves, load_set, set_files
 from sta_mpi.jobs.parameters.align import AlignParameters
 from sta_mpi.jobs.reconstruction import Maps, map_options
@@ -50,6 +53,8 @@ LARGEST_SHIFT_LIST = 1_000_000
 
 def input_files(parameters: AlignParameters) -> list[Path]:
     """Files whose content the fingerprint covers."""
+    if parameters.prm is not None:
+        return peet_align.input_files(parameters)
     files = [*set_files(parameters), *reference_files(parameters.reference)]
     return files + ([parameters.reference_mask] if parameters.reference_mask else [])
 
@@ -66,6 +71,8 @@ def prepare_setup(parameters: AlignParameters) -> Setup:
 
 def describe(parameters: AlignParameters) -> dict[str, Any]:
     """What --dry-run prints."""
+    if parameters.prm is not None:
+        return peet_align.describe(parameters)
     setup = prepare_setup(parameters)
     read_references(parameters.reference, setup.sizes)
     mask = read_mask(parameters.reference_mask, setup.sizes)
@@ -79,6 +86,8 @@ def describe(parameters: AlignParameters) -> dict[str, Any]:
 
 def run(parameters: AlignParameters, folder: JobFolder, runtime: Any) -> JobOutcome:
     """Search, average, repeat; write particles, maps and report."""
+    if parameters.prm is not None:
+        return peet_align.run(parameters, folder, runtime)
     setup = replace(prepare_setup(parameters), folder=folder.path)
     options = map_options(parameters, setup.sizes)
     mask = read_mask(parameters.reference_mask, setup.sizes)
@@ -101,6 +110,7 @@ def run(parameters: AlignParameters, folder: JobFolder, runtime: Any) -> JobOutc
                 checkpoints.save_state(runtime, *pack(state))
     if not runtime.is_root:
         return JobOutcome()
+    setup = replace(setup, inputs=with_table(setup.inputs, folder.path))
     return write_outputs(parameters, folder, setup, state, [m for m in maps if m is not None],
                          loop.stages)
 
@@ -111,6 +121,7 @@ def _check(parameters: AlignParameters, setup: Setup) -> None:
     kind = search_kind(parameters.search, parameters.global_order, setup.inputs.particles.R_p2t)
     check_options(parameters, kind,
                   kind != "global" or parameters.iterations > parameters.global_rounds)
+    check_fixed(parameters, kind, setup.inputs.particles)
 
 
 def _check_search_size(parameters: AlignParameters) -> None:
@@ -171,11 +182,12 @@ def make_search(i_round: int, state: LoopPoses, parameters: AlignParameters, set
     n_classes = references.shape[1]
     if parameters.mirror_decoy:
         references = np.concatenate([references, _mirrored(references[:, :1])], axis=1)
-    return Search(state.R_p2t, state.offset_A, state.anchor_A, references, n_classes, state.fsc,
-                  mask, kind, rotations, is_global, shifts_px,
-                  parameters.shift_step_A * factor, prior_orientations(setup.inputs.particles),
-                  parameters.angle_range_deg * factor, parameters.shift_range_A * factor,
-                  step_deg, _band(i_round, state, parameters, setup), i_round, parameters)
+    search = Search(state.R_p2t, state.offset_A, state.anchor_A, references, n_classes, state.fsc,
+                    mask, kind, rotations, is_global, shifts_px,
+                    parameters.shift_step_A * factor, prior_orientations(setup.inputs.particles),
+                    parameters.angle_range_deg * factor, parameters.shift_range_A * factor,
+                    step_deg, _band(i_round, state, parameters, setup), i_round, parameters)
+    return without_fixed(search, setup.inputs.particles)
 
 
 def _mirrored(references: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -17,7 +17,6 @@ from sta_mpi.align.observation import TiltSamples
 from sta_mpi.align.oracle import oracle_search, score_pose
 from sta_mpi.align.polish import Pose
 from sta_mpi.align.reference import Reference
-from sta_mpi.align.scores import flat_gain, with_gain
 from sta_mpi.geometry.rotations import angular_distance_deg
 from sta_mpi.jobs.align_polish import PolishSearcher
 from sta_mpi.jobs.align_search import (
@@ -26,8 +25,10 @@ from sta_mpi.jobs.align_search import (
     moved_px,
     reference_shapes,
     search_centre,
+    weighted_samples,
 )
 from sta_mpi.jobs.averaging import Setup, make_plans
+from sta_mpi.jobs.fixed_parts import log_limit
 from sta_mpi.jobs.sources import gives_boxes
 from sta_mpi.parallel.devices import select_device
 from sta_mpi.parallel.job import Partial, SumSpec, Unit
@@ -75,6 +76,8 @@ class OracleCheck:
         """Aligned particles, drawn anew each round."""
         parameters = self.search.parameters
         aligned = np.flatnonzero(self._columns["n_slices"] > 0)
+        if self.search.is_kept is not None:
+            aligned = aligned[~self.search.is_kept[aligned]]
         rng = np.random.default_rng(np.random.SeedSequence(
             [parameters.seed, 0x04AC1E, self.search.i_round]))
         n = parameters.oracle_particles
@@ -185,9 +188,7 @@ class OracleCheck:
         return found, oracle.score, float(angular_distance_deg(R, oracle.pose.R_p2t))
 
     def _weighted(self, samples: TiltSamples, reference: Reference) -> TiltSamples:
-        if self.search.parameters.score != "cc":
-            return samples
-        return with_gain(samples, flat_gain(samples, reference.shell_power))
+        return weighted_samples(self.search, samples, reference.shell_power)
 
     def _log_prior(self, row: int) -> Callable[[Floats, Floats], Floats]:
         """Prior around the input pose, and limits around where the search is centred."""
@@ -197,6 +198,8 @@ class OracleCheck:
         centre = search_centre(self.setup, search, row)
         most_px = search.max_shift_A / voxel_A
         most_tilt = p.cone_deg if search.is_global and p.cone_deg is not None else 180.0
+        if search.limits is not None and search.limits.max_tilt_deg is not None:
+            most_tilt = search.limits.max_tilt_deg
 
         def log_prior(R: Floats, shifts_px: Floats) -> Floats:
             turn = angular_distance_deg(centre.R_p2t, R)
@@ -206,7 +209,7 @@ class OracleCheck:
             shift = prior.log_shift(move * voxel_A)
             if not search.is_global:
                 angle = np.where(turn > search.max_angle_deg + 1e-6, -np.inf, angle)
-            angle = np.where(tilt > most_tilt + 1e-6, -np.inf, angle)
+            angle = np.where(tilt > most_tilt + 1e-6, -np.inf, angle) + log_limit(search, row, R)
             shift = np.where(move > most_px + 1e-6, -np.inf, shift)
             return np.asarray(angle[:, None] + shift[None])
 

@@ -15,7 +15,6 @@ from sta_mpi.align.grid_search import (
     shift_phase_matrix,
     take_band,
 )
-from sta_mpi.align.scores import flat_gain, with_gain
 from sta_mpi.errors import ParticleError
 from sta_mpi.geometry.rotations import angular_distance_deg
 from sta_mpi.jobs.align_search import (
@@ -25,7 +24,9 @@ from sta_mpi.jobs.align_search import (
     is_at_edge,
     make_references,
     moved_px,
+    search_centre,
     unseen,
+    weighted_samples,
 )
 from sta_mpi.jobs.averaging import Setup
 from sta_mpi.signal.fft import FftPlans
@@ -58,10 +59,8 @@ class GridSearcher:
         search = self._search
         samples = observation.samples(self._setup.sizes.box_px).centred(
             moved_px(self._setup, search, row))
-        if search.parameters.score == "cc":
-            power = self._references[half - 1][i_reference].shell_power
-            samples = with_gain(samples, flat_gain(samples, power))
-        return take_band(samples, search.band)
+        power = self._references[half - 1][i_reference].shell_power
+        return take_band(weighted_samples(search, samples, power), search.band)
 
     def scores(self, row: int, band: BandSamples, i_reference: int, half: int,
                candidates: Floats) -> Scores:
@@ -115,4 +114,20 @@ class GridSearcher:
             np.broadcast_to(self._search.prior_R[row], candidates.shape), candidates)
         moved = self._search.offset_A[row] + shifts_A - particles.offset_A[row]
         shift = np.linalg.norm(moved, axis=1)
-        return self._prior.log_angle(angle)[:, None] + self._prior.log_shift(shift)[None]
+        log_prior = self._prior.log_angle(angle)[:, None] + self._prior.log_shift(shift)[None]
+        return np.where(self._is_beyond(row, candidates, shifts_A), -np.inf, log_prior)
+
+    def _is_beyond(self, row: int, candidates: Floats, shifts_A: Floats) -> NDArray[np.bool_]:
+        """(R, S) whether a candidate goes beyond limits that are not those of the lists."""
+        search = self._search
+        if search.limits is None or search.limits.centre is None:
+            return np.zeros((len(candidates), len(shifts_A)), bool)
+        voxel_A = self._setup.sizes.voxel_A
+        centre = search_centre(self._setup, search, row)
+        start = moved_px(self._setup, search, row) - centre.shift_xyz_px
+        far = np.abs(start + shifts_A / voxel_A).max(axis=1) > search.max_shift_A / voxel_A + 1e-6
+        turned = angular_distance_deg(
+            np.broadcast_to(centre.R_p2t, candidates.shape), candidates) > search.max_angle_deg
+        beyond = turned[:, None] | far[None]
+        beyond[0, 0] = False    # where it is, it may stay
+        return np.asarray(beyond)

@@ -16,7 +16,6 @@ from sta_mpi.align.polish import Asked, PolishResult, PolishSettings, Pose
 from sta_mpi.align.polish_batch import OneByOne, Particles, run_together
 from sta_mpi.align.pose import Restraint
 from sta_mpi.align.posterior import log_evidence, mode_weights, retained
-from sta_mpi.align.scores import flat_gain, with_gain
 from sta_mpi.align.settle import outlook_steps
 from sta_mpi.errors import ParticleError
 from sta_mpi.geometry.symmetry import symmetry_matrices
@@ -29,8 +28,10 @@ from sta_mpi.jobs.align_search import (
     moved_px,
     search_centre,
     unseen,
+    weighted_samples,
 )
 from sta_mpi.jobs.averaging import Setup
+from sta_mpi.jobs.fixed_parts import free_parameters
 from sta_mpi.jobs.sources import gives_boxes
 from sta_mpi.kernels.polish import (
     PackedSamples,
@@ -97,15 +98,17 @@ class PolishSearcher:
         self._is_hard = is_flat or parameters.assignment == "hard"
         self._margin = np.inf if is_flat else MARGIN
         self._relaxed = symmetry_matrices(search.parameters.relax_symmetry or "C1")
+        free = free_parameters(parameters.fix)
         self._settings = PolishSettings(
             bands=None if is_box else rings.stages,
             prior_angle_deg=parameters.angle_prior_deg,
             prior_tilt_deg=parameters.tilt_prior_deg,
             prior_shift_px=None if parameters.shift_prior_A is None
             else parameters.shift_prior_A / voxel_A,
-            max_angle_deg=None if search.is_global else search.max_angle_deg,
-            max_shift_px=search.max_shift_A / voxel_A,
-            max_tilt_deg=parameters.cone_deg if search.is_global else None)
+            # what is fixed does not come to a limit
+            max_angle_deg=None if search.is_global or not any(free[:3]) else search.max_angle_deg,
+            max_shift_px=search.max_shift_A / voxel_A if any(free[3:]) else None,
+            max_tilt_deg=_tilt_limit(search), free=free)
         self._global = GlobalStarts(setup, search, self._references) if search.is_global else None
 
     def align(self, rows: NDArray[np.intp], half: int) -> Iterator[Found]:
@@ -131,8 +134,9 @@ class PolishSearcher:
                 count = self._count(particle)
                 for k, of_reference in enumerate(starts[particle.row]):
                     at = k * len(group) + i
-                    searches.append(
-                        (at, self._polish(problems[at], k, of_reference, around, count)))
+                    searches.append((at, self._polish(
+                        problems[at], k, of_reference, around, count,
+                        self._search.keeps(particle.row))))
             candidates = run_together(problems, searches)
             n = len(candidates) // len(group)
             for i, particle in enumerate(group):
@@ -146,12 +150,9 @@ class PolishSearcher:
             return unseen(self._search, row, str(error))
         if observation is None:
             return unseen(self._search, row)
-        samples = observation.samples(self._setup.sizes.box_px)
-        if self._search.parameters.score == "cc":
-            # one gain for all references, so that their scores compare
-            half = int(self._setup.half[row])
-            samples = with_gain(
-                samples, flat_gain(samples, self._references[half - 1][0].shell_power))
+        first = self._references[int(self._setup.half[row]) - 1][0]
+        samples = weighted_samples(
+            self._search, observation.samples(self._setup.sizes.box_px), first.shell_power)
         start = Pose(self._search.R_p2t[row], moved_px(self._setup, self._search, row))
         return _Particle(row, observation, samples, start)
 
@@ -159,6 +160,8 @@ class PolishSearcher:
         """Row -> for each reference, where the polish begins: the current pose, candidates."""
         n_references = self._search.references.shape[1]
         relaxed = self._relaxed if self._global is None else self._relaxed[:1]
+        if self._search.limits is not None:
+            relaxed = self._search.limits.starts
         starts = {p.row: [[Pose(p.start.R_p2t @ S, p.start.shift_xyz_px) for S in relaxed]
                           for _ in range(n_references)] for p in particles}
         if self._global is not None and particles:
@@ -173,7 +176,7 @@ class PolishSearcher:
                candidates: list[_Candidate], n_references: int) -> Found:
         """What becomes of a particle with these candidates of all references."""
         search = self._search
-        evidence = np.array([self._evidence(c) for c in candidates])
+        evidence = np.array([self._evidence(c, search.keeps(particle.row)) for c in candidates])
         owner = np.array([c.i_reference for c in candidates])
         scores = np.array([evidence[owner == k].max() for k in range(n_references)])
         weights = np.where(owner < search.n_classes, 1.0, 0.0)
@@ -189,10 +192,10 @@ class PolishSearcher:
                     "reference_scores": scores}
         return Found(columns, particle.observation, modes)
 
-    def _evidence(self, candidate: _Candidate) -> float:
+    def _evidence(self, candidate: _Candidate, is_kept: bool) -> float:
         """Log evidence of a mode; poses that stay where they are have no volume."""
         result, shares = candidate.result, self._search.log_share
-        height = (result.score + result.log_prior if self._search.kind == "still"
+        height = (result.score + result.log_prior if is_kept
                   else log_evidence(result, self._settings))
         if shares is None or candidate.i_reference >= len(shares):
             return height
@@ -225,11 +228,11 @@ class PolishSearcher:
         return sample_counts(self._tilt_layout, limits)
 
     def _polish(self, problem: PoseFunction, k: int, starts: list[Pose], around: Pose,
-                count: NDArray[np.int64] | None
+                count: NDArray[np.int64] | None, is_kept: bool
                 ) -> Generator[Asked, PoseSums, list[_Candidate]]:
         """Distinct modes for one reference, best first."""
         search = self._search
-        if search.kind == "still":
+        if is_kept:
             look = yield from outlook_steps(problem, starts[0], count)
             return [_Candidate(k, look.at, float("nan"), False)]
         may_stop = search.parameters.early_stop and len(starts) == 1
@@ -254,7 +257,7 @@ class PolishSearcher:
     def _columns(self, row: int, best: _Candidate, packed: PackedSamples | PackedVoxels
                  ) -> dict[str, Any]:
         voxel_A, result = self._setup.sizes.voxel_A, best.result
-        angle_deg, shift_px = uncertainty(result.information)
+        angle_deg, shift_px = uncertainty(result.information, self._settings.free)
         power = packed.dre.astype(float) ** 2 + packed.dim.astype(float) ** 2
         n_lists = len(packed.w) if packed.w.ndim == 2 else 1
         norm = whitened_power(power.reshape(n_lists, -1), packed.w.reshape(n_lists, -1))
@@ -268,17 +271,28 @@ class PolishSearcher:
                 "is_settled": int(best.is_settled)}
 
 
-def uncertainty(information: Floats) -> tuple[float, float]:
+def _tilt_limit(search: Search) -> float | None:
+    """Largest angle of the Z axis to that of the search's centre [degrees]; None: any."""
+    if search.limits is not None:
+        return search.limits.max_tilt_deg
+    return search.parameters.cone_deg if search.is_global else None
+
+
+def uncertainty(information: Floats, free: tuple[bool, ...] = (True,) * 6
+                ) -> tuple[float, float]:
     """Rms standard deviation a component of rotation [deg] and shift [px]; NaN without any.
 
-    From the inverse of the (6, 6) information of the data alone (no prior).
+    From the inverse of the (6, 6) information of the data alone (no prior), over the `free`
+    parameters; those that are not searched have no uncertainty.
     """
+    searched = np.flatnonzero(free)
     try:
-        covariance = np.linalg.inv(information)
+        covariance = np.linalg.inv(information[np.ix_(searched, searched)])
     except np.linalg.LinAlgError:
         return float("nan"), float("nan")
     variance = np.diag(covariance)
     if (variance <= 0).any() or not np.isfinite(variance).all():
         return float("nan"), float("nan")
-    return (float(np.degrees(np.sqrt(variance[:3].mean()))),
-            float(np.sqrt(variance[3:].mean())))
+    turns, shifts = variance[searched < 3], variance[searched >= 3]
+    return (float(np.degrees(np.sqrt(turns.mean()))) if len(turns) else float("nan"),
+            float(np.sqrt(shifts.mean())) if len(shifts) else float("nan"))

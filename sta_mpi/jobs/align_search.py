@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from sta_mpi.align.grid_search import Band
 from sta_mpi.align.pose import Pose
 from sta_mpi.align.reference import Reference, prepare_reference
-from sta_mpi.align.scores import wiener_from_half_fsc
+from sta_mpi.align.scores import Samples, flat_gain, wiener_from_half_fsc, with_gain
 from sta_mpi.geometry.rotations import angular_distance_deg, rotation_from_vector
 from sta_mpi.jobs.averaging import Setup
 from sta_mpi.jobs.parameters.align import SearchParameters
@@ -45,7 +45,9 @@ class Search:
     rotation_step_deg : float             spacing of `rotations`
     i_round : int                         0 for the first
     log_share : (n_classes,) or None      log prior of each class; None: all alike
+    is_kept : (n,) bool or None           particles whose poses stay as they are
     labels : (n,) int or None             classes of the particles, for "given"; -1: none
+    limits : Limits or None               what goes beyond the above, for a PEET project
     """
 
     R_p2t: Floats
@@ -69,11 +71,17 @@ class Search:
     parameters: SearchParameters
     log_share: Floats | None = None
     labels: NDArray[np.intp] | None = None
+    is_kept: NDArray[np.bool_] | None = None
+    limits: "Limits | None" = None
 
     @property
     def is_first(self) -> bool:
         """No pose was searched before."""
         return self.i_round == 0
+
+    def keeps(self, row: int) -> bool:
+        """Whether the pose of a particle stays as it is."""
+        return self.kind == "still" or (self.is_kept is not None and bool(self.is_kept[row]))
 
     def candidates(self, row: int) -> Floats:
         """Candidate orientations of a particle, (R, 3, 3), the current one first."""
@@ -81,6 +89,28 @@ class Search:
         if self.is_global:
             return np.concatenate([current[None], self.rotations])
         return np.asarray(current @ self.rotations)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a search of a PEET project has beyond the options of a command.
+
+    Parameters
+    ----------
+    starts : (k, 3, 3)                turns of the particle's own axes at which a local search
+                                      begins, none first
+    max_tilt_deg : float or None      largest angle of the particle's Z axis to its current one
+    sample_gain : (n//2+1,)           factors of the shells of data and weights
+    reference_gain : (n//2+1,)        factors of the shells of references
+    centre : (R, offset_A) or None    (n, 3, 3), (n, 3): where limits are centred instead of the
+                                      current poses
+    """
+
+    starts: Floats
+    max_tilt_deg: float | None
+    sample_gain: Floats
+    reference_gain: Floats
+    centre: tuple[Floats, Floats] | None = None
 
 
 @dataclass(frozen=True)
@@ -147,13 +177,27 @@ def reference_shapes(setup: Setup) -> list[tuple[int, ...]]:
 def make_references(search: Search, plans: FftPlans) -> list[list[Reference]]:
     """References of both half-sets, ready for gathering: [half][reference]."""
     def filtered(k: int) -> Floats | None:
+        gain = None if search.limits is None else search.limits.reference_gain
         if search.parameters.score not in ("loglik", "fsc"):
-            return None
+            return gain
         # a decoy is treated as the first class, of which it is a copy
-        return wiener_from_half_fsc(search.fsc[k if k < search.n_classes else 0])
+        wiener = wiener_from_half_fsc(search.fsc[k if k < search.n_classes else 0])
+        return wiener if gain is None else wiener * gain
 
     return [[prepare_reference(r, search.mask, search.band.r_max, plans, shell_filter=filtered(k))
              for k, r in enumerate(of_half)] for of_half in search.references]
+
+
+def weighted_samples(search: Search, samples: Samples, shell_power: Floats) -> Samples:
+    """Samples of a particle as the score of the search wants them.
+
+    `shell_power` is that of the first reference: one gain for all, so that their scores compare.
+    """
+    if search.parameters.score == "cc":
+        samples = with_gain(samples, flat_gain(samples, shell_power))
+    if search.limits is not None:
+        samples = with_gain(samples, search.limits.sample_gain)
+    return samples
 
 
 def moved_px(setup: Setup, search: Search, row: int) -> Floats:
@@ -169,6 +213,9 @@ def search_centre(setup: Setup, search: Search, row: int) -> Pose:
     the current in-plane angle (tilt prior, cone), or the input position.
     """
     p, given = search.parameters, setup.inputs.particles
+    if search.limits is not None and search.limits.centre is not None:
+        R, offset_A = (values[row] for values in search.limits.centre)
+        return Pose(R, (offset_A - search.anchor_A[row]) / setup.sizes.voxel_A)
     R, shift = search.R_p2t[row], moved_px(setup, search, row)
     if p.angle_prior_deg is not None:
         R = search.prior_R[row]

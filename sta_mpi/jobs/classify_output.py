@@ -18,6 +18,7 @@ from sta_mpi.jobs.averaging import Setup
 from sta_mpi.jobs.classify_report import class_sections
 from sta_mpi.jobs.engine import engine_results, left_out_warnings
 from sta_mpi.jobs.folder import JobFolder, JobOutcome
+from sta_mpi.jobs.foreign_tables import with_table
 from sta_mpi.jobs.map_report import map_results
 from sta_mpi.jobs.parameters.classify import ClassifyParameters
 from sta_mpi.jobs.reconstruction import Maps, write_maps
@@ -55,7 +56,8 @@ def write_classes(parameters: ClassifyParameters, folder: JobFolder, setup: Setu
     largest = int(np.argmax(shares))
     prefix = f"class{largest + 1:03d}_"
     write_optimisation_set(folder.file("optimisation_set.star"), OptimisationSet(
-        particles=folder.path / "particles.star", tomograms=setup.inputs.paths.tomograms,
+        particles=folder.path / "particles.star",
+        tomograms=with_table(setup.inputs, folder.path).paths.tomograms,
         trajectories=setup.inputs.paths.trajectories,
         reference1=folder.path / f"{prefix}half1.mrc",
         reference2=folder.path / f"{prefix}half2.mrc"))

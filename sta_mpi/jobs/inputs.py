@@ -1,9 +1,10 @@
 """Find, read and check the input set of a job: particles and tilt series."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,6 +50,8 @@ class InputSet:
 
     `motion_A` (n, max_tilts, 3) moves particles at each tilt, in tomogram axes.
     `series[i]` belongs to particles with `i_tomo == i`; some may have no particles.
+    `wedges` says by name what weighs boxes cut from tomograms (`source_volumes.WedgeSpec`) where
+    it is not for the options to say.
     """
 
     paths: SetPaths
@@ -56,6 +59,7 @@ class InputSet:
     tomograms: TomogramSet
     series: list[TiltSeries]
     motion_A: NDArray[np.float64] | None = None
+    wedges: Mapping[str, Any] | None = None
 
     @property
     def pixel_A(self) -> float:

@@ -20,6 +20,7 @@ from sta_mpi.jobs.align_state import LoopPoses
 from sta_mpi.jobs.averaging import Setup
 from sta_mpi.jobs.engine import engine_results, left_out_warnings
 from sta_mpi.jobs.folder import JobFolder, JobOutcome
+from sta_mpi.jobs.foreign_tables import with_table
 from sta_mpi.jobs.map_report import map_results
 from sta_mpi.jobs.parameters.refine import RefineParameters
 from sta_mpi.jobs.reconstruction import Maps, write_fsc_table
@@ -52,7 +53,8 @@ def write_refinement(parameters: RefineParameters, folder: JobFolder, setup: Set
     write_model(folder.file("run_model.star"), [model], setup.sizes.box_px, setup.sizes.voxel_A,
                 setup.sizes.pad, float(np.nanmean(state.columns["p_max"])), sigma_A)
     write_optimisation_set(folder.file("run_optimisation_set.star"), OptimisationSet(
-        particles=folder.path / "run_data.star", tomograms=setup.inputs.paths.tomograms,
+        particles=folder.path / "run_data.star",
+        tomograms=with_table(setup.inputs, folder.path).paths.tomograms,
         trajectories=setup.inputs.paths.trajectories,
         reference1=folder.path / outputs["half1"], reference2=folder.path / outputs["half2"]))
     outputs |= {"particles": "run_data.star", "poses": "poses.h5", "scores": "scores.h5",

@@ -135,7 +135,7 @@ class VolumeSource:
         for i, volume in self.volumes.items():
             for path in volume.require():
                 shape = read_header(path, permissive=True).shape_zyx
-                if shape[::-1] != volume.size_px:
+                if np.abs(np.subtract(shape[::-1], volume.size_px)).max() > 1:
                     raise InputError(
                         f"{path}: {_times(shape[::-1])} voxels, expected "
                         f"{_times(volume.size_px)} (tomogram {volume.name} at binning "

@@ -61,6 +61,8 @@ def volume_sizes(inputs: InputSet, parameters: Any) -> tuple[MapSizes, Frame]:
 
 def wedge_specs(inputs: InputSet, parameters: Any) -> dict[str, WedgeSpec]:
     """What is known of the measured region of each tomogram, by name."""
+    if inputs.wedges is not None:
+        return dict(inputs.wedges)
     kind = parameters.wedge
     if kind == "auto":
         kind = "binary" if parameters.tomogram else "tilts"

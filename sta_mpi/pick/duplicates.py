@@ -39,11 +39,13 @@ class DuplicateRule:
         "same-half"  poses beyond the angle stay, but all of a place go to the half-set of the best
         "drop"       none of them survives
         "ignore"     half-sets are compared each within itself; both halves of a place survive
+    is_cube : bool                the distance is the largest of those along the axes (PEET)
     """
 
     distance_A: float
     angle_deg: float | None = None
     across_halves: str = "best"
+    is_cube: bool = False
 
 
 @dataclass(frozen=True)
@@ -64,12 +66,17 @@ class DuplicateResult:
     n_across: int
 
 
-def close_pairs(position_A: Floats, i_tomo: NDArray[np.int32], distance_A: float) -> Rows:
-    """Pairs (m, 2) of rows i < j of one tomogram that lie within a distance (<=), sorted."""
+def close_pairs(position_A: Floats, i_tomo: NDArray[np.int32], distance_A: float,
+                is_cube: bool = False) -> Rows:
+    """Pairs (m, 2) of rows i < j of one tomogram that lie within a distance (<=), sorted.
+
+    `is_cube` takes the largest distance along an axis instead of the Euclidean one.
+    """
     found = []
     for tomogram in np.unique(i_tomo):
         rows = np.flatnonzero(i_tomo == tomogram)
-        pairs = cKDTree(position_A[rows]).query_pairs(distance_A, output_type="ndarray")
+        pairs = cKDTree(position_A[rows]).query_pairs(
+            distance_A, p=np.inf if is_cube else 2.0, output_type="ndarray")
         found.append(np.sort(rows[pairs], axis=1).reshape(-1, 2))
     pairs = np.concatenate(found) if found else np.zeros((0, 2), np.intp)
     return np.asarray(pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))], np.intp)
@@ -94,7 +101,7 @@ def remove_duplicates(position_A: Floats, i_tomo: NDArray[np.int32], score: Floa
     -----
     O(n log n) in the number of particles at a bounded number of neighbours.
     """
-    pairs = close_pairs(position_A, i_tomo, rule.distance_A)
+    pairs = close_pairs(position_A, i_tomo, rule.distance_A, rule.is_cube)
     first, second = pairs.T
     across = (half[first] != half[second]) & (half[first] > 0) & (half[second] > 0)
     is_same = np.ones(len(pairs), bool)

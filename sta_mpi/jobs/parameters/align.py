@@ -44,6 +44,13 @@ class SearchParameters(ReconstructionParameters, ParticleStoreParameters):
         "standard deviation [°]; the in-plane rotation is free.")
     shift_prior_A: float | None = Field(
         None, gt=0, description="Gaussian prior on the shift from the input position [Å].")
+    fix: tuple[Literal["rotations", "axis", "in-plane", "shifts"], ...] = Field(
+        (), description="Part of the poses that stays as given, may be given several times. "
+        "rotations: all three. axis: the direction of the particle's Z axis (tilt, psi); it turns "
+        "about it alone. in-plane: no turn about its own Z axis. shifts: positions.")
+    fix_tomograms: tuple[str, ...] = Field(
+        (), description="Tomogram whose particles keep their poses, but are averaged and "
+        "classified, may be given several times.")
     score: Literal["loglik", "ncc", "cc", "fsc"] = Field(
         "loglik", description="Score. loglik: Gaussian likelihood with per-tilt noise, half maps "
         "as references weighted by their FSC. fsc: the same as normalised correlation. ncc: "
@@ -58,7 +65,7 @@ class SearchParameters(ReconstructionParameters, ParticleStoreParameters):
         None, ge=0, le=100_000, description="Particles that the exhaustive oracle searches again "
         "after each round, as a check; 0: none. Default: 5 %, at least 12 and at most 50.")
 
-    @field_validator("reference", mode="before")
+    @field_validator("reference", "fix", "fix_tomograms", mode="before")
     @classmethod
     def _one_or_many(cls, value: Any) -> Any:
         return (value,) if isinstance(value, (str, Path)) else value
@@ -66,6 +73,10 @@ class SearchParameters(ReconstructionParameters, ParticleStoreParameters):
 
 class AlignParameters(SearchParameters):
     """Align particles to one or several references and average them, half-sets apart."""
+
+    prm: Path | None = Field(
+        None, description="PEET parameter file: run this project, also `sta-mpi align run.prm`. "
+        "Its keys say what is searched and averaged; --tomograms adds tilt series.")
 
     search: Literal["auto", "global", "local", "grid"] = Field(
         "auto", description="Search method. local: polish from the current pose within the "
