@@ -41,9 +41,10 @@ class Range:
         if not self.step or not all(map(math.isfinite, (self.start, self.step, self.stop))):
             return np.zeros(0)
         # As MATLAB: ends that are missed by rounding alone belong to the range.
-        n = math.floor((self.stop - self.start) / self.step * (1 + 4e-16) + 1e-10) + 1
-        if n > MAX_RANGE:
-            raise FormatError(f"{self} has {n} members, more than {MAX_RANGE}. Correct it.")
+        steps = (self.stop - self.start) / self.step * (1 + 4e-16) + 1e-10
+        if steps >= MAX_RANGE:
+            raise FormatError(f"{self} has more than {MAX_RANGE} members. Correct it.")
+        n = math.floor(max(steps, -1.0)) + 1
         return self.start + self.step * np.arange(max(n, 0), dtype=np.float64)
 
     def __str__(self) -> str:

@@ -48,18 +48,24 @@ class PrmFile:
 
     source: str = "parameters"
     _pieces: list[_Piece] = field(default_factory=list)
+    _last: dict[str, _Piece] = field(default_factory=dict)
 
     def _find(self, key: str) -> _Piece | None:
-        return next((piece for piece in reversed(self._pieces) if piece.key == key), None)
+        return self._last.get(key)
+
+    def _append(self, piece: _Piece) -> None:
+        self._pieces.append(piece)
+        if piece.key is not None:
+            self._last[piece.key] = piece
 
     def __contains__(self, key: str) -> bool:
         return self._find(key) is not None
 
     def __iter__(self) -> Iterator[str]:
-        return iter(dict.fromkeys(piece.key for piece in self._pieces if piece.key is not None))
+        return iter(self._last)
 
     def __len__(self) -> int:
-        return len(list(iter(self)))
+        return len(self._last)
 
     def __getitem__(self, key: str) -> Value:
         piece = self._find(key)
@@ -72,7 +78,7 @@ class PrmFile:
         if piece is None:
             before = "\n" if self._pieces and not self.text().endswith("\n") else ""
             piece = _Piece(f"{before}{key} = ", key, after="\n")
-            self._pieces.append(piece)
+            self._append(piece)
         if piece.value is None or not _equal(piece.value, value):
             piece.value, piece.value_text = value, format_value(value)
 
@@ -140,7 +146,7 @@ def parse_prm(text: str, source: str = "parameters") -> PrmFile:
     while at < len(text):
         passive = _PASSIVE.match(text, at)
         if passive is not None and passive.end() > at:
-            prm._pieces.append(_Piece(passive.group()))
+            prm._append(_Piece(passive.group()))
             at = passive.end()
             continue
         parser = ValueParser(text, at, source)
@@ -157,7 +163,7 @@ def parse_prm(text: str, source: str = "parameters") -> PrmFile:
         if key in prm:
             warnings.warn(f"{source}: {key} is set more than once; the last one counts",
                           InputWarning, stacklevel=2)
-        prm._pieces.append(_Piece(text[at:start], key, value, text[start:parser.at], rest.group()))
+        prm._append(_Piece(text[at:start], key, value, text[start:parser.at], rest.group()))
         at = rest.end()
     return prm
 

@@ -129,23 +129,27 @@ def test_our_model_is_read_alike_by_imodmodel(tmp_path):
     assert np.allclose(table[["x", "y", "z"]].to_numpy(), points + [0.5, 0.5, 0.0])
 
 
-def _model_bytes(tmp_path):
-    write_imod_model(tmp_path / "m.mod", model_from_points(
+@pytest.fixture(scope="module")
+def model_bytes(tmp_path_factory):
+    """A model of two points with sizes."""
+    path = tmp_path_factory.mktemp("model") / "m.mod"
+    write_imod_model(path, model_from_points(
         [[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]], (30, 40, 50), 5.0, [3.0, 4.0]))
-    return (tmp_path / "m.mod").read_bytes()
+    return path.read_bytes()
 
 
-def test_every_truncated_model_is_refused(tmp_path):
-    data = _model_bytes(tmp_path)
-    for length in range(len(data)):
+def test_truncated_models_are_refused(tmp_path, model_bytes):
+    data = model_bytes
+    for length in [*range(0, len(data), 3), len(data) - 1]:
         (tmp_path / "t.mod").write_bytes(data[:length])
         with pytest.raises(FormatError, match=r"cut off|not an IMOD"):
             read_imod_model(tmp_path / "t.mod")
 
 
 @pytest.mark.parametrize(("marker", "offset"), [(b"CONT", 4), (b"SIZE", 4), (b"OBJT", 132)])
-def test_huge_counts_in_a_model_are_refused_before_memory_is_taken(tmp_path, marker, offset):
-    data = bytearray(_model_bytes(tmp_path))
+def test_huge_counts_in_a_model_are_refused_before_memory_is_taken(
+        tmp_path, model_bytes, marker, offset):
+    data = bytearray(model_bytes)
     struct.pack_into(">i", data, data.rindex(marker) + offset, 2**31 - 1)
     (tmp_path / "h.mod").write_bytes(data)
     with pytest.raises(FormatError, match=r"cut off|damaged"):
@@ -155,8 +159,8 @@ def test_huge_counts_in_a_model_are_refused_before_memory_is_taken(tmp_path, mar
 @settings(max_examples=150, deadline=None,
           suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.tuples(st.integers(8, 500), st.integers(0, 255)), max_size=6))
-def test_damaged_models_are_read_or_refused_but_never_crash(tmp_path, changes):
-    data = bytearray(_model_bytes(tmp_path))
+def test_damaged_models_are_read_or_refused_but_never_crash(tmp_path, model_bytes, changes):
+    data = bytearray(model_bytes)
     for at, value in changes:
         data[at % len(data)] = value
     (tmp_path / "d.mod").write_bytes(data)
@@ -280,8 +284,9 @@ def test_what_is_not_a_plain_value_is_refused_with_its_line(text):
         parse_prm("# first\n" + text)
 
 
-def test_endless_range_takes_no_memory():
-    prm = parse_prm("a = 0:1e-12:1e12")
+@pytest.mark.parametrize("text", ["0:1e-12:1e12", "0:1e-300:1e300", "0:-1:-1e9"])
+def test_endless_range_takes_no_memory(text):
+    prm = parse_prm(f"a = {text}")
     with pytest.raises(InputError, match="members"):
         prm.numbers("a")
 
