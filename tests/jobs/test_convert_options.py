@@ -16,9 +16,11 @@ from sta_mpi.formats.imod_model import (
 )
 from sta_mpi.formats.mrc import read_mrc
 from sta_mpi.formats.mrc_write import write_mrc
+from sta_mpi.formats.peet_axes import read_rotation_axes
 from sta_mpi.formats.peet_motive_list import HEADER, MotiveList, write_motive_list
+from sta_mpi.formats.peet_prm import read_prm
 from sta_mpi.formats.star import read_star, write_star
-from sta_mpi.formats.star_table import StarTable
+from sta_mpi.formats.star_table import StarTable, text_column
 
 
 @pytest.fixture(autouse=True)
@@ -78,6 +80,28 @@ def test_rebinning_multiplies_positions_and_shifts(tmp_path, tomograms):
     assert np.allclose(values[3:6], [6, -8, 12], atol=1e-6)
     assert np.allclose(values[23:26], np.array([10, 20, 30]) * 4 + 1, atol=1e-6)
     assert np.allclose(values[6:9], [10, 20, 30], atol=1e-6)
+
+
+def test_reconstructed_volumes_of_a_set_are_what_coordinates_count(tmp_path, tomograms):
+    path = table_of(tmp_path, [(3, 0, 11, 21, 31)])
+    star = read_star(tomograms)
+    star.first["rlnTomoTomogramBinning"] = [4.0, 4.0]
+    star.first["rlnTomoReconstructedTomogram"] = text_column(["rec/TS_3.mrc", "rec/TS_12.mrc"])
+    write_star(tomograms, star)
+    words = ("--input", path, "--tomograms", tomograms)
+    run(*words, "--to", "relion", "-o", tmp_path / "relion")
+    assert np.allclose(centred(tmp_path / "relion"), np.array([10, 20, 30]) * 8 - [400, 400, 200])
+    run("--optimisation-set", tmp_path / "relion/optimisation_set.star", "--to", "peet",
+        "-o", tmp_path / "peet")
+    model = read_imod_model(tmp_path / "peet/TS_3.mod")
+    assert model.image_size_px == (100, 100, 50)
+    assert np.allclose(model_points_px(model), [[10.0, 20.0, 30.0]], atol=1e-5)
+    prm = read_prm(tmp_path / "peet/particles.prm")
+    assert prm.strings("fnVolume")[0].endswith("rec/TS_3.mrc")
+    assert np.allclose(prm.numbers("tiltRange"), [[-40.0, 44.0]])
+    assert prm.number("flgWedgeWeight") == 1
+    axes = read_rotation_axes(tmp_path / "peet/particles_Tom1_RotAxes.csv")
+    assert np.allclose(axes, [[0.0, 0.0, 1.0]])      # our z is PEET's y
 
 
 def test_volume_of_another_size_is_refused_or_put_in_the_middle(tmp_path, tomograms):
