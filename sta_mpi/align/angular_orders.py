@@ -29,6 +29,8 @@ LEAST_CORRELATION = 0.5
 """Of the halves in an order that carries signal: as much signal as noise in each."""
 LEAST_POWER = 0.1
 """Power of an order that carries signal, over that of the strongest."""
+LEAST_OF_ROUND = 1e-3
+"""And over that of order 0."""
 LEAST_EXPLAINED, LEAST_EXPLAINED_BY_2 = 0.7, 0.85
 """Share of the power of the orders m > 0 that multiples of n must hold. Along the best axis of a
 map without symmetry even orders hold up to 0.76, multiples of 3 up to 0.45 (measured)."""
@@ -52,9 +54,10 @@ class AngularOrders:
     def carries(self) -> NDArray[np.intp]:
         """Orders m > 0 that carry signal."""
         power = np.maximum(self.power, 0.0).copy()
+        least = LEAST_OF_ROUND * power[0]
         power[0] = 0.0
-        top = float(power.max(initial=0.0))
-        strong = (self.correlation >= LEAST_CORRELATION) & (power >= LEAST_POWER * top)
+        least = max(least, LEAST_POWER * float(power.max(initial=0.0)))
+        strong = (self.correlation >= LEAST_CORRELATION) & (power >= least)
         return np.flatnonzero(strong & (power > 0))
 
     def explained(self, n: int) -> float:

@@ -6,7 +6,6 @@ from numpy.typing import NDArray
 from sta_mpi.align.band_em import filled, insert_at
 from sta_mpi.align.band_set import BandSet, Rows
 from sta_mpi.align.denovo import StartSettings, map_of_sums
-from sta_mpi.kernels.gridding import correct_gridding
 from sta_mpi.signal.fft import FftPlans
 from sta_mpi.signal.masks import soft_sphere
 
@@ -41,10 +40,13 @@ def particle_map(bands: BandSet, row: int, settings: StartSettings, plans: FftPl
 
 def map_of_values(values: NDArray[np.complex64], bands: BandSet, settings: StartSettings,
                   plans: FftPlans) -> Map:
-    """The map (g, g, g) under a soft sphere whose transform is `values` (k,) on the band."""
+    """The map (g, g, g) under a soft sphere whose transform is `values` (k,) on the band.
+
+    Without the gridding correction, which would smear signal into voxels without data.
+    """
     g, band = bands.band.grid_px, bands.band
     spectrum, _ = filled(values, np.zeros(len(values), np.float32), band)
-    data = correct_gridding(plans.irfft3(spectrum), 1.0)
+    data = plans.irfft3(spectrum)
     return data * soft_sphere(g, settings.mask_radius_px * g / band.box_px, 2.0)
 
 

@@ -21,6 +21,8 @@ LEAST_CORRELATION = 0.3
 """A peak below this is no lattice."""
 LEAST_CONTRAST = 0.1
 """And so is one that stands out from its ring by less."""
+NEARLY = 0.7
+"""Peaks of this share of the highest one are peaks of the lattice as well."""
 _STEP_DEG = 1.0
 
 
@@ -55,7 +57,7 @@ def lattice_direction(data: Map, mask: Map, n_fold: int, spacing_px: float | Non
     ----------
     data, mask : (n, n, n)        low-passed, its axis along z
     n_fold : int
-    spacing_px : float or None    known spacing; None: the strongest peak beyond the centre's own
+    spacing_px : float or None    known spacing; None: the nearest high peak beyond the centre's own
     """
     table, radii, angles = _polar(in_plane_correlation(data, mask), n_fold)
     rings = np.nanmean(table, axis=1)
@@ -66,9 +68,10 @@ def lattice_direction(data: Map, mask: Map, n_fold: int, spacing_px: float | Non
         wanted = np.isfinite(rings) & (np.abs(radii - spacing_px) <= 0.2 * spacing_px)
     if not wanted.any():
         return None
-    inside = np.where(wanted[:, None], table, -np.inf)
-    i, j = np.unravel_index(int(np.argmax(inside)), inside.shape)
-    return LatticeDirection(_peak(table[i], angles, int(j), 360.0 / n_fold), float(radii[i]),
+    inside = np.where(wanted[:, None], np.nan_to_num(table, nan=-np.inf), -np.inf)
+    i = _nearest_peak(inside.max(axis=1))
+    j = int(inside[i].argmax())
+    return LatticeDirection(_peak(table[i], angles, j, 360.0 / n_fold), float(radii[i]),
                             float(table[i, j]), float(table[i, j] - rings[i]))
 
 
@@ -119,6 +122,18 @@ def _first_valley(rings: Floats) -> int:
         if not np.isfinite(rings[i + 1]) or rings[i + 1] > rings[i]:
             return i
     return len(rings)
+
+
+def _nearest_peak(tops: Floats) -> int:
+    """The first ring whose top is a maximum nearly as high as the highest.
+
+    All vectors of a lattice are as good as the nearest ones, and their sums are no neighbours.
+    """
+    enough = NEARLY * tops.max()
+    for i in range(1, len(tops) - 1):
+        if tops[i] >= enough and tops[i] >= tops[i - 1] and tops[i] >= tops[i + 1]:
+            return i
+    return int(tops.argmax())
 
 
 def _peak(row: Floats, angles: Floats, j: int, period_deg: float) -> float:

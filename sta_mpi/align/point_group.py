@@ -12,6 +12,7 @@
 Both shares are cross correlations of half maps, so noise neither adds to them nor hides in them.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -20,7 +21,7 @@ from numpy.typing import NDArray
 from sta_mpi.align.angular_orders import AngularOrders, angular_orders
 from sta_mpi.align.denovo import axial_average, radial_average
 from sta_mpi.align.map_fit import COARSE_SHELL, BandMap, best_shift, make_band
-from sta_mpi.align.move_map import move_map, symmetrise_map
+from sta_mpi.align.move_map import RigidMove, move_map, symmetrise_map
 from sta_mpi.align.symmetry_axis import (
     SymmetryFit,
     generating_operators,
@@ -45,6 +46,8 @@ LEAST_SHARE = 0.85
 LEAST_SIGNAL = 0.3
 """Correlation of the halves' non-round parts below which nothing is said of symmetry."""
 TWIST_STEP_DEG = 6.0
+_NEXT_AXIS = np.array([[0.0, 1.0, 0.0], [0.0, 0.0, 1.0], [1.0, 0.0, 0.0]])
+"""Turn that takes y to x, z to y and x to z: it leaves D2 as it is."""
 BIG = {"T": (3, 12), "O": (4, 24), "I": (5, 60)}
 """Group -> (highest fold, size)."""
 
@@ -118,7 +121,10 @@ def find_point_group(half1: Map, half2: Map, mask: Map, r_max: float, max_shift_
         fits = _several_axes(data, mask, axes, r_max, plans)
         for name, fit in fits.items():
             shares[name] = unchanged_share(half1, half2, mask, name, fit, plans)
-        good = [name for name in fits if shares[name] >= LEAST_SHARE]
+        # a group whose own folds do not explain the axis of the highest fold is not the map's
+        most = 1 if cyclic is None else cyclic.fold
+        good = [name for name in fits
+                if shares[name] >= LEAST_SHARE and _highest_fold(name) % most == 0]
         if good:
             name = max(good, key=lambda g: len(symmetry_matrices(g)))
             return PointGroup(name, fits[name], axes, shares)
@@ -138,7 +144,7 @@ def find_axes(half1: Map, half2: Map, mask: Map, r_max: float, max_shift_px: flo
     data = 0.5 * (half1 + half2)
     low = make_band(data, mask, 2.0, min(COARSE_SHELL, r_max), plans)
     fine = make_band(data, mask, 2.0, r_max, plans)
-    axes = []
+    axes: list[Axis] = []
     for p in PRIMES:
         generator = symmetry_matrices(f"C{p}")[1:2]
         for direction, centre in _starts(low, generator, max_shift_px, cone_deg):
@@ -167,17 +173,32 @@ def unchanged_share(half1: Map, half2: Map, mask: Map, symmetry: str, fit: Symme
     """Share of the signal, but for its round part, that averaging over a group leaves; 0 to 1.
 
     For D_n the parts that are round about the main axis are taken away: rings about it are alike
-    from above and below whether or not there are two-fold axes.
+    from above and below whether or not there are two-fold axes. D2 has three such axes, and the
+    least share counts.
     """
-    moved = [move_map(h * mask, fit.move, plans) for h in (half1, half2)]
+    if symmetry.upper() == "D2":
+        turns = [np.linalg.matrix_power(_NEXT_AXIS, i) for i in range(3)]
+        moves = [RigidMove(t @ fit.move.R, t @ fit.move.t_px) for t in turns]
+    else:
+        moves = [fit.move]
     average = axial_average if symmetry.upper().startswith("D") else radial_average
-    parts = [m - average(m) for m in moved]
+    return min(_share(half1 * mask, half2 * mask, symmetry, m, average, plans) for m in moves)
+
+
+def _share(half1: Map, half2: Map, symmetry: str, move: RigidMove,
+           average: Callable[[Map], Map], plans: FftPlans) -> float:
+    parts = [m - average(m) for m in (move_map(h, move, plans) for h in (half1, half2))]
     signal = float(np.vdot(parts[0], parts[1]))
     norm = float(np.linalg.norm(parts[0]) * np.linalg.norm(parts[1]))
     if signal < LEAST_SIGNAL * norm or norm == 0:
         return 0.0
     kept = symmetrise_map(parts[0], symmetry_matrices(symmetry), plans)
     return float(np.vdot(kept, parts[1])) / signal
+
+
+def _highest_fold(symmetry: str) -> int:
+    """Fold of the main axis of a group."""
+    return BIG[symmetry][0] if symmetry in BIG else int(symmetry[1:])
 
 
 def _starts(band: BandMap, generator: Floats, max_shift_px: float, cone_deg: float | None

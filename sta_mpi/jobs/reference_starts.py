@@ -180,9 +180,10 @@ class StartsJob:
         rng = np.random.default_rng([e.seed, i, 0x5EED])
         firsts = first_maps_of(e, i, rng, context)
         found = run_start(e.bands, firsts[-1], e.half, e.train, e.test, e.settings, rng, context)
-        values = {"map": found.map, "firsts": np.stack(firsts), "gain": found.gain,
-                  "inverted": found.inverted, "blob": found.blob, "fsc": found.fsc,
-                  "course": found.course}
+        values: dict[str, NDArray[Any]] = {
+            "map": found.map, "firsts": np.stack(firsts), "gain": found.gain,
+            "inverted": found.inverted, "blob": found.blob, "fsc": found.fsc,
+            "course": found.course}
         return Partial({}, np.array([i]), {name: v[None] for name, v in values.items()})
 
     def finish(self, reduced: Any, runtime: Any) -> dict[str, NDArray[Any]]:
