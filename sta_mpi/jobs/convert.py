@@ -229,7 +229,8 @@ def _write_relion(folder: JobFolder, particles: RelionParticles, given: _Given,
 
 def _image_columns(particles: RelionParticles) -> list[str]:
     """What RELION's table says of images and statistics."""
-    named = {"rlnTomoName", SCORE, CLASS, "rlnTomoParticleName", "rlnRandomSubset"}
+    named = {"rlnTomoName", SCORE, CLASS, "rlnTomoParticleName", "rlnRandomSubset",
+             "rlnOpticsGroup"}
     others = [label for label in particles.columns if label not in named and not label.startswith((
         "rlnAngle", "rlnOrigin", "rlnCenteredCoordinate", "rlnCoordinate", "rlnTomoSubtomogram"))]
     return [f"RELION's columns {', '.join(others)}"] if others else []
