@@ -6,6 +6,7 @@ included; an edit replaces one line.
 """
 
 import os
+import re
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -94,11 +95,26 @@ class Mdoc:
         return None if text is None else numbers_of(
             text.split()[:1], f"{self.source}, {key}", _WHAT, 1)[0]
 
+    @property
+    def tilt_axis_deg(self) -> float | None:
+        """The angle of the tilt axis in SerialEM's titles [degrees], None where there is none."""
+        for title in self.titles:
+            found = re.search(r"Tilt axis angle = ([-+]?[0-9.]{1,12})\b", title)
+            if found:
+                return numbers_of([found[1]], f"{self.source}, Tilt axis angle", _WHAT, 1)[0]
+        return None
+
     def with_dose(self, dose_e_per_A2: float) -> "Mdoc":
-        """A copy in which every view has this ExposureDose [e/Å^2]."""
+        """A copy in which every view has this ExposureDose [e/Å^2].
+
+        Where the views have a PriorRecordDose, it becomes what follows from this dose and DateTime.
+        """
         views = [MdocSection(list(section.lines), section.number) for section in self.views]
         for section in views:
             section.set("ExposureDose", f"{dose_e_per_A2:g}")
+        if self.has("PriorRecordDose"):
+            for section, dose in zip(views, pre_exposure(self, dose_e_per_A2), strict=True):
+                section.set("PriorRecordDose", f"{dose:g}")
         return replace(self, head=MdocSection(list(self.head.lines)), views=views)
 
 

@@ -179,8 +179,7 @@ def _size_of_com(specimen: _Positioning, stack: StackFacts, alignment_A: float
 def _read_aretomo(files: SeriesFiles, parameters: ImportParameters, notes: Provenance,
                   stack: StackFacts) -> Aligned:
     alignment = read_aln(files.alignment)
-    first = None if parameters.first_section is None else int(parameters.first_section)
-    views = sections_of_stack(alignment, stack.n_images, files.alignment, first)
+    views = sections_of_stack(alignment, stack.n_images, files.alignment, parameters.first_section)
     pixel_A = alignment_pixel_A(files, parameters, notes, stack)
     notes.note("alignment", f"{len(alignment)} of {stack.n_images} views", files.alignment)
     notes.note("tilt angles", f"{alignment.tilt_deg.min():g} .. {alignment.tilt_deg.max():g} °",
@@ -214,7 +213,7 @@ def _read_warp(files: SeriesFiles, parameters: ImportParameters, notes: Provenan
     if warp.not_applied:
         notes.warnings.append(f"series {files.name}: not applied from {source}: "
                               f"{'; '.join(warp.not_applied)}.")
-    hand = warp.hand if parameters.hand is None else int(parameters.hand)
+    hand = warp.hand if parameters.hand is None else parameters.hand
     notes.note("hand of the defocus", hand,
                source if parameters.hand is None else f"{OPTION} --hand")
     views = np.flatnonzero(warp.use)

@@ -8,6 +8,7 @@ from sta_mpi.data import TiltSeries
 from sta_mpi.errors import InputError
 from sta_mpi.formats.imod_alignment import Transforms, write_tilt_angles, write_xf
 from sta_mpi.formats.imod_defocus import ASTIGMATISM, PHASE, DefocusTable, write_defocus
+from sta_mpi.formats.mdoc import write_mdoc
 from sta_mpi.formats.mrc import open_stack
 from sta_mpi.formats.mrc_sections import SectionWriter
 from sta_mpi.formats.relion_sets import OptimisationSet, write_optimisation_set
@@ -44,6 +45,11 @@ def write_project(folder: JobFolder, series: list[ImportedSeries], parameters: I
     write_optimisation_set(folder.file("optimisation_set.star"),
                            OptimisationSet(tomograms=folder.path / "tomograms.star"), folder.path)
     outputs = {"tomograms": "tomograms.star", "optimisation_set": "optimisation_set.star"}
+    dose = parameters.dose_per_tilt_e_per_A2
+    for s in series:
+        if s.mdoc is not None and dose is not None:
+            write_mdoc(folder.file(f"mdoc/{s.ts.name}.mdoc"), s.mdoc.with_dose(dose))
+            outputs["mdoc"] = "mdoc"
     if parameters.export_imod:
         outputs |= write_imod(folder, [s.ts for s in series])
     return outputs

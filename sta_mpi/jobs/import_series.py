@@ -7,6 +7,8 @@ from numpy.typing import NDArray
 
 from sta_mpi.data import TiltSeries
 from sta_mpi.errors import InputError
+from sta_mpi.formats.mdoc import Mdoc
+from sta_mpi.geometry.projection import tilt_angles_from_rotation
 from sta_mpi.geometry.rotations import nearest_rotation
 from sta_mpi.geometry.warp import mirror_projection
 from sta_mpi.jobs.import_alignments import Aligned, read_alignment
@@ -25,6 +27,8 @@ from sta_mpi.jobs.parameters.project_import import ImportParameters
 
 Floats = NDArray[np.float64]
 
+_AXIS_DEG = 20.0
+"""Difference of the refined and the nominal tilt axis from which the user is told."""
 _LOST_PX = 0.5
 """What RELION's angles cannot hold, at the corner of the image, from which the user is told."""
 
@@ -41,6 +45,7 @@ class ImportedSeries:
     nominal_deg : (n,) float      tilt angle as the file has it
     lost_px : float               largest shift at a corner that the written angles cannot hold
     notes : Provenance
+    mdoc : Mdoc or None
     """
 
     ts: TiltSeries
@@ -49,6 +54,7 @@ class ImportedSeries:
     nominal_deg: Floats
     lost_px: float
     notes: Provenance
+    mdoc: Mdoc | None = None
 
 
 def import_series(files: SeriesFiles, parameters: ImportParameters) -> ImportedSeries:
@@ -74,7 +80,7 @@ def import_series(files: SeriesFiles, parameters: ImportParameters) -> ImportedS
         files.name, stack.pixel_A, optics, aligned.P, dose, ctf.defocus_u_A, ctf.defocus_v_A,
         ctf.astig_deg, ctf.phase_shift_deg, one, zero, aligned.hand,
         tomogram_size_px=aligned.size_px, image_size_px=stack.image_size_px, image_names=names)
-    return _finish(files, parameters, notes, stack, ts, aligned)
+    return _finish(files, parameters, notes, stack, ts, aligned, mdoc)
 
 
 def _dose_of(files: SeriesFiles, parameters: ImportParameters, notes: Provenance,
@@ -96,7 +102,8 @@ def _filled(tilt_deg: Floats) -> Floats:
 
 
 def _finish(files: SeriesFiles, parameters: ImportParameters, notes: Provenance,
-            stack: StackFacts, ts: TiltSeries, aligned: Aligned) -> ImportedSeries:
+            stack: StackFacts, ts: TiltSeries, aligned: Aligned, mdoc: Mdoc | None
+            ) -> ImportedSeries:
     """Leave out views, mirror, and look at what does not fit."""
     keep = ~excluded_views(files, parameters, stack.n_images)[aligned.views]
     if not keep.any():
@@ -109,9 +116,27 @@ def _finish(files: SeriesFiles, parameters: ImportParameters, notes: Provenance,
         ts = replace(ts, P=mirror_projection(ts.P), hand=-ts.hand)
         notes.note("mirrored in z", "yes", "option --mirror-z")
     tilt_deg = aligned.tilt_deg[keep]
+    if mdoc is not None:
+        _compare_axis(mdoc, ts, notes)
     _warn_of_angles(files, tilt_deg, notes)
     _warn_of_shifts(ts, notes)
-    return ImportedSeries(ts, stack, aligned.views[keep], tilt_deg, _lost_px(ts, notes), notes)
+    return ImportedSeries(ts, stack, aligned.views[keep], tilt_deg, _lost_px(ts, notes), notes,
+                          mdoc)
+
+
+def _compare_axis(mdoc: Mdoc, ts: TiltSeries, notes: Provenance) -> None:
+    """Tell where the alignment's tilt axis is not the microscope's: half a turn is a mirror."""
+    nominal = mdoc.tilt_axis_deg
+    if nominal is None:
+        return
+    notes.note("nominal tilt axis", f"{nominal:g} °", mdoc.source)
+    axis = float(np.median(tilt_angles_from_rotation(nearest_rotation(ts.rotation))[2]))
+    difference = (axis - nominal + 180.0) % 360.0 - 180.0
+    if abs(difference) > _AXIS_DEG:
+        notes.warnings.append(
+            f"series {ts.name}: the tilt axis of the alignment is at {axis:.1f} °, that of "
+            f"{mdoc.source} at {nominal:g} °. Half a turn between them makes the tomogram a mirror "
+            "image; other differences come from turned or flipped images.")
 
 
 def _warn_of_angles(files: SeriesFiles, tilt_deg: Floats, notes: Provenance) -> None:

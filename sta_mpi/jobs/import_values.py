@@ -203,7 +203,7 @@ def hand_of(files: SeriesFiles, parameters: ImportParameters, notes: Provenance)
                          "defocus grows or falls with depth. Give --hand -1 (most microscopes) or "
                          "--hand 1.")
     notes.note("hand of the defocus", parameters.hand, OPTION)
-    return int(parameters.hand)
+    return parameters.hand
 
 
 def alignment_pixel_A(files: SeriesFiles, parameters: ImportParameters, notes: Provenance,

@@ -40,6 +40,19 @@ def test_dose_override_changes_those_lines_and_no_others(tmp_path, newline):
     assert (tmp_path / "b.mdoc").read_bytes() == expected
 
 
+def test_override_mends_the_prior_doses_that_depend_on_it(data_dir):
+    mended = read_mdoc(data_dir / KRIOS).with_dose(3.0)
+    np.testing.assert_array_equal(np.sort(mended.numbers("PriorRecordDose")), 3.0 * np.arange(60))
+    np.testing.assert_array_equal(np.argsort(mended.numbers("PriorRecordDose")),
+                                  acquisition_order(mended))
+
+
+def test_tilt_axis_is_read_from_the_titles(data_dir, tmp_path):
+    assert read_mdoc(data_dir / HIV).tilt_axis_deg == 85.3
+    assert read_mdoc(data_dir / KRIOS).tilt_axis_deg == 82.9
+    assert read_mdoc(small(tmp_path)).tilt_axis_deg is None
+
+
 def test_missing_key_is_added_to_its_own_section(tmp_path):
     path = small(tmp_path)
     path.write_text(path.read_text().replace("ExposureDose = 3\n", ""))

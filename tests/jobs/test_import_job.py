@@ -114,6 +114,26 @@ def test_every_value_of_an_etomo_folder_is_that_of_its_file(etomo, tmp_path):
     assert members.tomograms is not None
 
 
+def test_tilt_axis_half_a_turn_from_the_microscopes_is_told(etomo, tmp_path):
+    path = etomo / "TS_01.st.mdoc"
+    for nominal, is_told in ((84.1, False), (-95.0, True)):
+        text = f"[T =     Tilt axis angle = {nominal}, binning = 1  spot = 8]\n"
+        path.write_text(path.read_text().replace("[ZValue = 0]", f"{text}\n[ZValue = 0]", 1))
+        out = tmp_path / str(nominal)
+        imported("--input", etomo, *REST, "-o", out)
+        warnings = " ".join(json.loads((out / "job.json").read_text())["warnings"])
+        assert ("mirror image" in warnings) == is_told
+        path.write_text(path.read_text().replace(text, ""))
+
+
+def test_mended_dose_goes_to_the_project_and_to_a_copy_of_the_mdoc(etomo, tmp_path):
+    ts = imported("--input", etomo, *REST, "--dose-per-tilt-e-per-A2", "2.4", "-o", tmp_path / "out"
+                  ).tilt_series("TS_01")
+    np.testing.assert_allclose(ts.pre_dose_e_per_A2, [9.6, 4.8, 0, 2.4], atol=1e-6)
+    copy = (tmp_path / "out" / "mdoc" / "TS_01.mdoc").read_text()
+    assert copy == (etomo / "TS_01.st.mdoc").read_text().replace("Dose = 3", "Dose = 2.4")
+
+
 def test_binned_stack_keeps_points_at_their_place_in_angstrom(etomo, tmp_path):
     one = imported("--input", etomo, *REST, "-o", tmp_path / "one").tilt_series("TS_01")
     binned = ("--pixel-A", "12", "--binning", "2", *REST[2:])

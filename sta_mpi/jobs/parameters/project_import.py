@@ -49,16 +49,17 @@ class ImportParameters(JobParameters):
         "stack, or outward from zero, one view a side, the positive or negative side first.")
     defocus_A: float | None = Field(
         None, description="One defocus of all views [Å], where nothing was estimated.")
-    hand: Literal["1", "-1"] | None = Field(
-        None, description="Does defocus grow (1) or fall (-1) with the depth z? Needed for IMOD "
-        "and AreTomo; RELION's importer takes -1 unless told otherwise.")
+    hand: int | None = Field(
+        None, ge=-1, le=1, description="Does defocus grow (1) or fall (-1) with the depth z? "
+        "Needed for IMOD and AreTomo; RELION's importer takes -1 unless told otherwise.")
     tomogram_size_px: tuple[int, ...] = Field(
         (), max_length=3, description="Size x, y, z of the tomogram [unbinned px of the stack]; "
         "give three times. Default: that of the files, or of the images with --thickness-A.")
     thickness_A: float | None = Field(
         None, gt=0, description="Thickness of the tomogram [Å]; x and y are those of the images.")
-    first_section: Literal["0", "1"] | None = Field(
-        None, description="Number of AreTomo's first section, where the file does not tell.")
+    first_section: int | None = Field(
+        None, ge=0, le=1, description="Number of AreTomo's first section, where the file does not "
+        "tell.")
 
     # what to do with it
     exclude_tilts: tuple[str, ...] = Field(
@@ -79,6 +80,8 @@ class ImportParameters(JobParameters):
 
     @model_validator(mode="after")
     def _sizes(self) -> "ImportParameters":
+        if self.hand == 0:
+            raise ValueError("hand must be 1 or -1")
         if len(self.tomogram_size_px) not in (0, 3):
             raise ValueError("tomogram_size_px needs three numbers, x y z")
         if any(size < 2 or size > 1_000_000 for size in self.tomogram_size_px):
