@@ -1,5 +1,6 @@
 """Where the neighbours of a lattice lie in the XY plane of a reference.
 
+Two ways: in the map, and among the particles themselves, whose places say it without a bias.
 A reference cut from a lattice holds its neighbours. Its autocorrelation at in-plane shifts t,
 divided by that of the mask (the overlap), peaks at the lattice's own vectors; the nearest of
 them gives spacing and direction, modulo 360 / n for an n-fold axis along z.
@@ -11,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.fft import irfftn, rfftn
 from scipy.ndimage import map_coordinates
+from scipy.spatial import cKDTree
 
 Floats = NDArray[np.float64]
 Map = NDArray[np.float32]
@@ -21,6 +23,10 @@ LEAST_CORRELATION = 0.3
 """A peak below this is no lattice."""
 LEAST_CONTRAST = 0.1
 """And so is one that stands out from its ring by less."""
+FEW, MOST_NEIGHBOURS = 200, 60
+"""Distances of up to so many particles are all looked at; of more, those to the nearest ones."""
+LEAST_PAIRS, LEAST_AGREEMENT = 12, 0.4
+"""From where on neighbours of particles say what the direction is."""
 NEARLY = 0.7
 """Peaks of this share of the highest one are peaks of the lattice as well."""
 _STEP_DEG = 1.0
@@ -73,6 +79,68 @@ def lattice_direction(data: Map, mask: Map, n_fold: int, spacing_px: float | Non
     j = int(inside[i].argmax())
     return LatticeDirection(_peak(table[i], angles, j, 360.0 / n_fold), float(radii[i]),
                             float(table[i, j]), float(table[i, j] - rings[i]))
+
+
+@dataclass(frozen=True)
+class NeighbourDirection:
+    """What particles say of the direction to their neighbours.
+
+    Parameters
+    ----------
+    angle_deg : float     mean direction in the particles' own axes, 0 to 360 / n
+    agreement : float     length of the mean direction: 1 where all agree, 0 for none
+    pairs : int
+    """
+
+    angle_deg: float
+    agreement: float
+    pairs: int
+
+    @property
+    def is_lattice(self) -> bool:
+        """Whether enough neighbours agree."""
+        return self.pairs >= LEAST_PAIRS and self.agreement >= LEAST_AGREEMENT
+
+
+def neighbour_spacing_A(position_A: Floats, i_tomo: NDArray[np.int32], least_A: float
+                        ) -> float | None:
+    """Median distance to the nearest particle that is no nearer than `least_A`.
+
+    Nearer ones are the same site, found twice. None where a particle is alone.
+    """
+    nearest = []
+    for tomogram in np.unique(i_tomo):
+        own = position_A[i_tomo == tomogram]
+        distance = np.linalg.norm(own[:, None] - own[None], axis=2) if len(own) <= FEW else \
+            cKDTree(own).query(own, k=MOST_NEIGHBOURS)[0]
+        far = np.where(distance >= least_A, distance, np.inf).min(axis=1)
+        nearest.append(far[np.isfinite(far)])
+    every = np.concatenate(nearest)
+    return float(np.median(every)) if len(every) else None
+
+
+def neighbour_direction(position_A: Floats, R_p2t: Floats, i_tomo: NDArray[np.int32], n_fold: int,
+                        spacing_A: float) -> NeighbourDirection:
+    """Direction to the neighbours of particles, modulo 360 / n.
+
+    Parameters
+    ----------
+    position_A, R_p2t, i_tomo : (n, 3), (n, 3, 3), (n,)
+    n_fold : int
+    spacing_A : float    pairs within 0.75 to 1.25 of it count
+    """
+    total, count = 0.0j, 0
+    for tomogram in np.unique(i_tomo):
+        rows = np.flatnonzero(i_tomo == tomogram)
+        pairs = cKDTree(position_A[rows]).query_pairs(1.25 * spacing_A, output_type="ndarray")
+        a, b = rows[np.concatenate([pairs, pairs[:, ::-1]])].T
+        seen = np.einsum("nji,nj->ni", R_p2t[a], position_A[b] - position_A[a])
+        flat = np.hypot(seen[:, 0], seen[:, 1])
+        seen = seen[(flat > 0.75 * spacing_A) & (flat < 1.25 * spacing_A)]
+        total += np.exp(1j * n_fold * np.arctan2(seen[:, 1], seen[:, 0])).sum()
+        count += len(seen)
+    angle_deg = np.degrees(np.angle(total)) / n_fold % (360.0 / n_fold)
+    return NeighbourDirection(float(angle_deg), float(abs(total) / max(count, 1)), count)
 
 
 def in_plane_correlation(data: Map, mask: Map) -> Floats:

@@ -209,9 +209,10 @@ class _Work:
         if runtime.is_root:
             limit_A = float(np.nan_to_num(
                 state.loop.history[-1]["resolution_A"], nan=plan.lowpass_A))
-            found = orient(plan, halves, limit_A)
+            found = orient(plan, halves, limit_A, (state.loop.R_p2t, state.loop.offset_A))
         found = runtime.bcast(found)
-        state.starts |= {"halves": halves.copy()}
+        state.starts |= {"halves": halves.copy(), "R_p2t": state.loop.R_p2t.copy(),
+                         "offset_A": state.loop.offset_A.copy()}
         state.notes = {"symmetry": found.symmetry,
                        "limit_A": float(state.loop.history[-1]["resolution_A"])}
         moved_state(state.loop, found, plan.setup.sizes.voxel_A)
@@ -224,7 +225,8 @@ class _Work:
         if not self.runtime.is_root:
             return None
         limit_A = float(np.nan_to_num(state.notes["limit_A"], nan=self.plan.lowpass_A))
-        return orient(self.plan, state.starts["halves"], limit_A)
+        return orient(self.plan, state.starts["halves"], limit_A,
+                      (state.starts["R_p2t"], state.starts["offset_A"]))
 
     def finish(self, state: ReferenceState, maps: Maps | None, found: Orientation | None,
                verdict: Verdict | None) -> JobOutcome:

@@ -6,7 +6,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sta_mpi.align.lattice_direction import LatticeDirection, lattice_direction
+from sta_mpi.align.lattice_direction import (
+    LatticeDirection,
+    NeighbourDirection,
+    lattice_direction,
+    neighbour_direction,
+    neighbour_spacing_A,
+)
 from sta_mpi.align.move_map import (
     RigidMove,
     centre_of_mass,
@@ -31,6 +37,8 @@ Map = NDArray[np.float32]
 SPHERE_SHARE, LATTICE_SHARE = 0.42, 0.47
 """Radius of what searches look at, over the box: the particle, the particle with neighbours."""
 FINEST_VOXELS = 3.0
+SAME_SITE = 0.12
+"""Particles nearer than this share of the box stand for one site."""
 DENSE_SHARE = 0.3
 """The mass of a map is its density above this share of the maximum."""
 
@@ -46,7 +54,8 @@ class Orientation:
     limit_A : float                  what the searches saw
     group : PointGroup or None       what was found, with --symmetry auto
     fit : SymmetryFit or None        axes of the symmetry
-    lattice : LatticeDirection or None
+    lattice : LatticeDirection or None         as the map shows it, before the turn about z
+    neighbours : NeighbourDirection or None    as the particles' places say
     before, after : (n, n, n)        mean of the halves, low-passed, as they were and moved
     """
 
@@ -56,15 +65,18 @@ class Orientation:
     group: PointGroup | None
     fit: SymmetryFit | None
     lattice: LatticeDirection | None
+    neighbours: NeighbourDirection | None
     before: Map
     after: Map
     notes: list[str] = field(default_factory=list)
 
 
-def orient(plan: ReferencePlan, halves: Map, limit_A: float) -> Orientation:
+def orient(plan: ReferencePlan, halves: Map, limit_A: float, poses: tuple[Floats, Floats]
+           ) -> Orientation:
     """Find symmetry, centre and twist of a reference from its half maps (2, n, n, n).
 
-    `limit_A` is where the halves agree; no more than that is looked at.
+    `limit_A` is where the halves agree; no more than that is looked at. `poses` are R_p2t and
+    offset_A of all particles before the move.
     """
     voxel_A, n = plan.setup.sizes.voxel_A, plan.setup.sizes.box_px
     plans = FftPlans(effort="estimate")
@@ -77,12 +89,14 @@ def orient(plan: ReferencePlan, halves: Map, limit_A: float) -> Orientation:
     moved = move_map(mean, move, plans)
     centring = _centring(plan, symmetry, moved, mask)
     move = move.then(centring)
-    lattice = None
+    lattice = neighbours = None
     if symmetry[0] == "C" and symmetry != "C1":
-        lattice, twist = _twist(plan, int(symmetry[1:]), move_map(moved, centring, plans))
-        move = move.then(twist)
+        n_fold = int(symmetry[1:])
+        lattice = _lattice(plan, n_fold, move_map(moved, centring, plans))
+        neighbours = _neighbours(plan, n_fold, lattice, move_poses(*poses, move, voxel_A))
+        move = move.then(_twist(plan, n_fold, lattice, neighbours))
     after = move_map(mean, move, plans)
-    return Orientation(symmetry, move, limit_A, group, fit, lattice, mean, after,
+    return Orientation(symmetry, move, limit_A, group, fit, lattice, neighbours, mean, after,
                        _notes(plan, group, symmetry))
 
 
@@ -131,19 +145,45 @@ def _centring(plan: ReferencePlan, symmetry: str, data: Map, mask: Map) -> Rigid
     return shift_move(-centre)
 
 
-def _twist(plan: ReferencePlan, n_fold: int, data: Map
-           ) -> tuple[LatticeDirection | None, RigidMove]:
-    """The turn about z that brings the nearest neighbours to the direction asked for."""
-    p, voxel_A, n = plan.parameters, plan.setup.sizes.voxel_A, len(data)
-    spacing_px = None if p.lattice_spacing_A is None else p.lattice_spacing_A / voxel_A
-    found = lattice_direction(data, soft_sphere(n, LATTICE_SHARE * n, 2.0), n_fold, spacing_px)
-    if found is None or not found.is_lattice:
-        return found, shift_move(np.zeros(3))
+def _lattice(plan: ReferencePlan, n_fold: int, data: Map) -> LatticeDirection | None:
+    """The lattice that the map shows around itself."""
+    p, n = plan.parameters, len(data)
+    spacing_px = (None if p.lattice_spacing_A is None
+                  else p.lattice_spacing_A / plan.setup.sizes.voxel_A)
+    return lattice_direction(data, soft_sphere(n, LATTICE_SHARE * n, 2.0), n_fold, spacing_px)
+
+
+def _neighbours(plan: ReferencePlan, n_fold: int, lattice: LatticeDirection | None,
+                poses: tuple[Floats, Floats]) -> NeighbourDirection | None:
+    """The direction to neighbours as the places of particles say; None where there are none."""
+    particles = plan.setup.inputs.particles
+    position_A = particles.xyz_A + poses[1]
+    spacing_A = plan.parameters.lattice_spacing_A
+    if spacing_A is None and lattice is not None and lattice.is_lattice:
+        spacing_A = lattice.spacing_px * plan.setup.sizes.voxel_A
+    if spacing_A is None:
+        spacing_A = neighbour_spacing_A(position_A, particles.i_tomo, SAME_SITE * plan.span_A)
+    if spacing_A is None or spacing_A > plan.span_A:
+        return None
+    return neighbour_direction(position_A, poses[0], particles.i_tomo, n_fold, spacing_A)
+
+
+def _twist(plan: ReferencePlan, n_fold: int, lattice: LatticeDirection | None,
+           neighbours: NeighbourDirection | None) -> RigidMove:
+    """The turn about z that brings the nearest neighbours to the direction asked for.
+
+    Places of particles go before the map, whose own shape may turn its self-correlation.
+    """
+    if neighbours is not None and neighbours.is_lattice:
+        angle_deg = neighbours.angle_deg
+    elif lattice is not None and lattice.is_lattice:
+        angle_deg = lattice.angle_deg
+    else:
+        return shift_move(np.zeros(3))
     period = 360.0 / n_fold
-    turn_deg = (p.lattice_direction_deg - found.angle_deg) % period
+    turn_deg = (plan.parameters.lattice_direction_deg - angle_deg) % period
     turn_deg -= period * round(turn_deg / period)
-    turn = rotation_from_vector([0.0, 0.0, np.radians(turn_deg)])
-    return found, RigidMove(turn, np.zeros(3))
+    return RigidMove(rotation_from_vector([0.0, 0.0, np.radians(turn_deg)]), np.zeros(3))
 
 
 def _notes(plan: ReferencePlan, group: PointGroup | None, symmetry: str) -> list[str]:
@@ -171,4 +211,7 @@ def orientation_results(found: Orientation, voxel_A: float) -> dict[str, Any]:
     if found.lattice is not None and found.lattice.is_lattice:
         results |= {"lattice_spacing_A": found.lattice.spacing_px * voxel_A,
                     "lattice_was_at_deg": found.lattice.angle_deg}
+    if found.neighbours is not None and found.neighbours.is_lattice:
+        results |= {"neighbours_were_at_deg": found.neighbours.angle_deg,
+                    "neighbour_pairs": found.neighbours.pairs}
     return results

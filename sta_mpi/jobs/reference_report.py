@@ -103,11 +103,16 @@ def lattice_section(plan: ReferencePlan, found: Orientation) -> list[Section]:
         return []
     voxel_A, n = plan.setup.sizes.voxel_A, plan.setup.sizes.box_px
     mask = soft_sphere(n, LATTICE_SHARE * n, 2.0)
-    lattice = found.lattice
-    text = (f"Nearest neighbours at {lattice.spacing_px * voxel_A:.0f} Å (correlation "
-            f"{lattice.correlation:.2f}), turned from {lattice.angle_deg:.1f}° to "
-            f"{plan.parameters.lattice_direction_deg:g}°." if lattice.is_lattice else
-            "No neighbours of a lattice are seen in the map; the turn about Z is left as it was.")
+    lattice, others = found.lattice, found.neighbours
+    text = "No neighbours of a lattice are seen in the map."
+    if lattice.is_lattice:
+        text = (f"The map shows neighbours at {lattice.spacing_px * voxel_A:.0f} Å, "
+                f"{lattice.angle_deg:.1f}° from +X (correlation {lattice.correlation:.2f}).")
+    if others is not None and others.is_lattice:
+        text += (f" {others.pairs} pairs of particles say {others.angle_deg:.1f}° (agreement "
+                 f"{others.agreement:.2f}), and go before the map.")
+    if lattice.is_lattice or (others is not None and others.is_lattice):
+        text += f" It was turned to {plan.parameters.lattice_direction_deg:g}°."
     return [Section("Lattice", text, figures=[Figure(
         "Self-correlation in the plane", lattice_picture(
             found.after, in_plane_correlation(found.after, mask), voxel_A,

@@ -181,11 +181,12 @@ def test_cone_of_a_known_normal_holds_all_twists_and_no_far_tilts():
     assert len(np.unique(np.round(twist))) == 24
 
 
+@pytest.mark.slow
 def test_tree_joins_pairs_into_one_average_with_the_true_relative_poses():
     R = random_rotations(8, np.random.default_rng(31))
     move = np.random.default_rng(32).uniform(-1.5, 1.5, (8, 3))
     bands = planted(R, move, 0.5, 33)
-    tree = fair_reference(bands, np.arange(8), settings(shift_px=2.0), 2, PLANS)
+    tree = fair_reference(bands, np.arange(8), settings(shift_px=1.7), 2, PLANS)
     assert len(tree.maps) == 4
     assert [len(g) for g in tree.gains] == [4, 2, 1]
     assert sorted(tree.root.rows.tolist()) == list(range(8))
@@ -229,9 +230,9 @@ def test_particle_as_a_map_is_empty_where_its_tilts_measured_nothing():
     data = particle_map(bands, 0, wide, PLANS)
     band = make_voxel_band(BAND.grid_px, R_MAX)
     spectrum = np.abs(band_of_map(data, band))
-    empty = bands.weight[0] < 1e-3 * bands.weight[0].max()
-    assert empty.sum() > 20
-    assert spectrum[empty].max() < 1e-3 * spectrum[~empty].mean()
+    empty = bands.weight[0] == 0
+    assert empty.sum() > 5
+    assert spectrum[empty].max() < 1e-5 * spectrum[~empty].mean()
 
 
 def test_averages_over_directions_and_turns_keep_what_is_round():
