@@ -12,6 +12,9 @@ from scipy.spatial.transform import Rotation
 Mask = NDArray[np.float32]
 Floats = NDArray[np.float64]
 
+_ROUNDING = 1e-6
+"""Voxels on the border belong to a mask whatever its axis rounds to."""
+
 
 def shell_mask(n: int, inside_px: float, outside_px: float) -> Mask:
     """1 between two radii; `inside_px` 0: a sphere, `outside_px` NaN: no outer limit."""
@@ -36,7 +39,7 @@ def cylinder_mask(n: int, inside_px: float, outside_px: float, height_px: float,
     across = np.sqrt(np.maximum(x**2 + y**2 + z**2 - along**2, 0.0))
     mask = _between(across, inside_px, outside_px)
     if np.isfinite(height_px):
-        mask *= np.abs(along) <= height_px / 2.0
+        mask *= np.abs(along) <= height_px / 2.0 + _ROUNDING
     return mask
 
 
@@ -67,9 +70,9 @@ def blurred(mask: Mask, sd_px: float) -> Mask:
 def _between(distance: Floats, inside_px: float, outside_px: float) -> Mask:
     keep = np.ones(distance.shape, bool)
     if np.isfinite(outside_px):
-        keep &= distance <= outside_px
+        keep &= distance <= outside_px + _ROUNDING
     if np.isfinite(inside_px) and inside_px > 0:
-        keep &= distance >= inside_px
+        keep &= distance >= inside_px - _ROUNDING
     return keep.astype(np.float32)
 
 

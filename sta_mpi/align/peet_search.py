@@ -67,15 +67,19 @@ def sphere_rotations(interval_deg: float, phi_deg: ArrayLike, is_half: bool) -> 
     # from the y axis by the colatitude about x, then about y; the turn back keeps the twist's zero
     tip = Rotation.from_euler("YXY", np.column_stack([azimuth, colatitude, -azimuth]),
                               degrees=True).as_matrix()
-    spin = Rotation.from_euler("y", twists[np.argsort(np.abs(twists), kind="stable")],
-                               degrees=True).as_matrix()
-    return conjugated((tip[:, None] @ spin[None]).reshape(-1, 3, 3))
+    twists = twists[np.argsort(np.abs(twists), kind="stable")]
+    return conjugated((tip[:, None] @ twist_matrices(twists)[None]).reshape(-1, 3, 3))
 
 
 def symmetry_turns(fold: int) -> Floats:
     """Turns (fold, 3, 3) by 360 / fold degrees about PEET's y, for our axes."""
-    spin = Rotation.from_euler("y", 360.0 * np.arange(fold) / fold, degrees=True).as_matrix()
-    return conjugated(spin.reshape(-1, 3, 3))
+    return conjugated(twist_matrices(360.0 * np.arange(fold) / fold))
+
+
+def twist_matrices(angles_deg: ArrayLike) -> Floats:
+    """Turns (k, 3, 3) about PEET's y, in PEET's axes."""
+    angles = np.asarray(angles_deg, np.float64).reshape(-1, 1)
+    return np.asarray(Rotation.from_euler("y", angles, degrees=True).as_matrix())
 
 
 def start_offsets(largest_deg: float) -> Floats:

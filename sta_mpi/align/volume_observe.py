@@ -181,7 +181,7 @@ class VolumeObserver:
         start = cut // 2 - box // 2
         kept = slice(start, start + box)
         data = np.ascontiguousarray(data[kept, kept, kept]) * box_mask(box)
-        weight = seen.weight() if box == cut else self.wedge.seen(box, xyz_A).weight()
+        weight = (seen if box == cut else self.wedge.seen(box, xyz_A)).weight()
         # the noise of a box grows with its edge, see `FftPlans`; slices lie denser in smaller ones
         merged = BoxSamples(self.plans.rfft3(data) * np.float32(cut / box), weight, np.eye(3))
         return BoxObservation(merged, self.plans)

@@ -15,15 +15,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sta_mpi.align.peet_frame import fitted_box, from_peet_map
+from sta_mpi.align.single_reference import particle_map
 from sta_mpi.errors import InputError, InputWarning, UsageError
 from sta_mpi.formats.mrc import read_mrc
 from sta_mpi.jobs.align_loop import RoundLoop, open_store, shared_references
 from sta_mpi.jobs.align_output import write_outputs
 from sta_mpi.jobs.align_rounds import AlignRound, round_memory
-from sta_mpi.jobs.align_search import Search
+from sta_mpi.jobs.align_search import Search, reference_shapes
 from sta_mpi.jobs.align_state import LoopPoses, pack, start_state, unpack
-from sta_mpi.jobs.average import AverageJob
-from sta_mpi.jobs.averaging import Setup, make_setup
+from sta_mpi.jobs.averaging import Setup, make_plans, make_setup
 from sta_mpi.jobs.engine import describe_job, open_checkpoints, run_stage
 from sta_mpi.jobs.folder import JobFolder, JobOutcome
 from sta_mpi.jobs.foreign_tables import with_own_table
@@ -56,6 +56,10 @@ from sta_mpi.report.runlog import LOGGER_NAME
 
 Floats = NDArray[np.float64]
 Chosen = NDArray[np.bool_]
+
+NOT_JOINED_A = 1e6
+"""References are half maps divided with the prior of their FSC, joined at no resolution: particles
+of one filament or membrane leave directions that none has measured."""
 
 
 def input_files(parameters: AlignParameters) -> list[Path]:
@@ -131,7 +135,7 @@ def run(parameters: AlignParameters, folder: JobFolder, runtime: Any) -> JobOutc
     own = project.run
     if runtime.is_root:
         _log_keys(own)
-    options = map_options(effective, setup.sizes)
+    options = map_options(effective, setup.sizes, join_A=NOT_JOINED_A)
     mask = reference_mask(own, setup.sizes.box_px)
     checkpoints = open_checkpoints(folder, effective)
     assert isinstance(setup.source, VolumeSource)
@@ -264,20 +268,15 @@ def _first_reference(shared: _Run) -> NDArray[np.float32]:
         raise InputError(f"{run.source}: reference = [{tomogram}, {number}], but tomogram "
                          f"{tomogram} has {n} particles. Name one of them.")
     row = int(rows[0])
-    half = np.where(np.arange(len(setup.half)) == row, setup.half, 0).astype(np.int8)
-    job = AverageJob(replace(setup, half=half), f"{shared.loop.folder.fingerprint}first",
-                     shared.options)
-    result = run_stage(job, shared.loop.folder, runtime, shared.parameters,
-                       shared.loop.checkpoints)
-    maps, counts = result.outputs
-    if counts[row] == 0:
+    plans = make_plans(setup, runtime, reference_shapes(setup))
+    setup.source.prepare(runtime, plans)
+    particles = shared.project.inputs.particles
+    observation = setup.source.observe(row, particles.offset_A[row])
+    if observation is None:
         raise InputError(f"{run.source}: reference = [{tomogram}, {number}] lies at the edge of "
                          "its tomogram, with less than its box inside. Name another particle.")
-    alone = None
-    if maps is not None:
-        alone = (maps.halves.half1 if setup.half[row] == 1 else maps.halves.half2).data
-    shared_map: NDArray[np.float32] = runtime.bcast_array(alone)
-    return np.ascontiguousarray(np.stack([shared_map, shared_map])[:, None])
+    alone = particle_map(observation.samples(box), particles.R_p2t[row], plans)
+    return np.ascontiguousarray(np.stack([alone, alone])[:, None])
 
 
 def _empty(setup: Setup) -> LoopPoses:

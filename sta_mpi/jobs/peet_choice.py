@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial.transform import Rotation
 
+from sta_mpi.align.peet_search import twist_matrices
 from sta_mpi.errors import InputError
 from sta_mpi.formats.peet_motive_list import DUPLICATE_CLASS
 from sta_mpi.geometry.peet import peet_from_rp2t
@@ -60,10 +60,9 @@ def judge_particles(project: PeetProject, i_round: int, R_p2t: Floats, position_
         adjusted = adjusted_by_elevation(adjusted, R)
     twice = np.zeros(len(score), bool)
     if run.has_duplicates:
-        spins = Rotation.from_euler("y", 360.0 / run.fold * np.arange(run.fold), degrees=True)
         twice = duplicates(position_px, project.inputs.particles.i_tomo, score, R,
                            iteration.duplicate_shift_px, iteration.duplicate_angle_deg,
-                           spins.as_matrix().reshape(-1, 3, 3))
+                           twist_matrices(360.0 / run.fold * np.arange(run.fold)))
     may = is_aligned & ~twice & _is_listed(project)
     if not may.any():
         raise InputError(

@@ -60,7 +60,7 @@ def first_orientations(code: int, axes: Floats, rng: np.random.Generator) -> Flo
     turned = turned.reshape(-1, 3, 3)
     if code != ALIGN_AND_TWIST:
         return turned
-    twist = Rotation.from_euler("y", rng.uniform(0, 360, n), degrees=True).as_matrix()
+    twist = Rotation.from_euler("y", rng.uniform(0, 360, (n, 1)), degrees=True).as_matrix()
     return np.asarray(turned @ twist.reshape(-1, 3, 3))
 
 
