@@ -9,6 +9,15 @@ from sta_mpi.geometry.euler import matrix_from_relion_angles, relion_angles_from
 
 Floats = NDArray[np.float64]
 
+PRIOR_COLUMNS = {
+    "rlnAngleRot": "0.000000", "rlnAngleTilt": "90.000000", "rlnAnglePsi": "0.000000",
+    "rlnAngleTiltPrior": "90.000000", "rlnAnglePsiPrior": "0.000000"}
+"""What RELION's pickers write: the box is turned so that the pose in it is 0, 90, 0, far from the
+poles where rot and psi mix."""
+
+BOX_OF_PRIORS: Floats = np.asarray(matrix_from_relion_angles([0.0, 90.0, 0.0]))
+"""The pose in such a box, so that R_box2t = R_p2t BOX_OF_PRIORS^T."""
+
 
 def prior_orientations(particles: Particles) -> Floats:
     """Orientations R_p2t (n, 3, 3) that priors are centred on.
