@@ -67,6 +67,8 @@ def result_particles(setup: Setup, state: LoopPoses,
              "rlnMaxValueProbDistribution": np.nan_to_num(columns["p_max"])}
     if n_classes > 1:
         added["rlnClassNumber"] = columns["i_reference"] + 1
+    if "grey_scale" in columns and np.isfinite(columns["grey_scale"]).any():
+        added["staGreyScale"] = np.nan_to_num(columns["grey_scale"])
     if np.isfinite(columns["sigma_angle_deg"]).any():
         added["staSigmaAngle"] = np.nan_to_num(columns["sigma_angle_deg"])
         added["staSigmaShiftAngst"] = np.nan_to_num(columns["sigma_shift_A"])

@@ -22,6 +22,7 @@ STARTS = (0.3, 0.5, 0.7, 0.85, 0.95)
 """Quantiles that part the scores at the starts of EM."""
 
 GRID = 2000
+VALLEY_GRID = 200
 
 
 @dataclass(frozen=True)
@@ -78,8 +79,26 @@ def threshold_at(mixture: ScoreMixture, scores: Floats, false_share: float) -> f
     """The lowest score above which at most `false_share` is false; None where there is none.
 
     Scores above the mean of the good ones are never cut: the tail of the broader distribution
-    would claim them.
+    would claim them. Nor is the threshold below the valley between both kinds: false particles
+    that resemble the good ones in part (holes of a lattice) make a heavier tail than a normal
+    distribution has.
     """
+    valley = _valley(mixture, scores)
+    threshold = _threshold_of_fit(mixture, scores, false_share)
+    return threshold if threshold is None or valley is None else max(threshold, valley)
+
+
+def _valley(mixture: ScoreMixture, scores: Floats) -> float | None:
+    """Least density between the two means, by a Gaussian kernel (Silverman's width)."""
+    n_good = max(1.0, float(mixture.share[1]) * len(scores))
+    width = 0.9 * float(mixture.sd[1]) * n_good ** -0.2
+    grid = np.linspace(float(mixture.mean[0]), float(mixture.mean[1]), VALLEY_GRID)
+    density = np.exp(-0.5 * ((grid[:, None] - scores[None]) / width) ** 2).sum(axis=1)
+    lowest = int(density.argmin())
+    return None if lowest in (0, VALLEY_GRID - 1) else float(grid[lowest])
+
+
+def _threshold_of_fit(mixture: ScoreMixture, scores: Floats, false_share: float) -> float | None:
     grid = np.linspace(float(scores.min()), float(mixture.mean[1]), GRID)
     bad = np.flatnonzero(mixture.false_share(grid) > false_share)
     if len(bad) == 0:
