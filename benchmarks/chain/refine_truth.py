@@ -121,13 +121,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--sets", nargs="+", choices=list(SETS), default=list(SETS))
     parser.add_argument("--ranks", type=int, default=1)
+    parser.add_argument("--folder", type=Path, help="keep the sets and results here")
     arguments = parser.parse_args()
     print("| set, half-sets | particles | true poses [Å] | refined [Å] | true poses to truth [Å] "
           "| refined to truth [Å] | error [°] | error [Å] | rounds | CPU [s] |")
     print("| " + "--- | " * 10)
     for name in arguments.sets:
         with tempfile.TemporaryDirectory() as work:
-            study(name, arguments.ranks, Path(work))
+            study(name, arguments.ranks, (arguments.folder or Path(work)) / name)
 
 
 if __name__ == "__main__":

@@ -247,13 +247,13 @@ class BandSearch:
         sums = yield Asked(pose, self._count)
         score, s, gradient, information = log_likelihood(
             sums.cross, sums.power, sums.gd, sums.gw, sums.H, self._grey_scale)
-        prior = restraint.prior(pose)
-        if prior is None:
-            return PoseState(pose, score, score, 0.0, sums.cross, sums.power, s, gradient,
-                             information, information)
-        log_prior, slope, curvature = prior
+        prior, log_prior, information_all = restraint.prior(pose), 0.0, information
+        if prior is not None:
+            log_prior, slope, curvature = prior
+            gradient, information_all = gradient + slope, information + curvature
+        gradient, information_all = restraint.of_free(gradient, information_all)
         return PoseState(pose, score + log_prior, score, log_prior, sums.cross, sums.power, s,
-                         gradient + slope, information, information + curvature)
+                         gradient, information, information_all)
 
     def _propose(self, state: PoseState, restraint: Restraint, damping: float
                  ) -> tuple[Pose, float]:

@@ -39,6 +39,8 @@ class PolishSettings:
                                        directions; turns about the normal stay free
     max_angle_deg, max_shift_px        strict limits from the same centre; None: no limit
     max_tilt_deg : float or None       strict limit of the tilt
+    free : tuple of 6 bool             parameters that are searched, in the order of the step: turns
+                                       about the particle's own X, Y, Z, shifts along x, y, z
     tolerance : float                  a step shorter than this [standard deviations], or that
                                        changes log L by less than its square, is the last one
     max_steps : int                    most steps in each band
@@ -54,6 +56,7 @@ class PolishSettings:
     max_steps: int = 20
     prior_tilt_deg: float | None = None
     max_tilt_deg: float | None = None
+    free: tuple[bool, ...] = (True,) * 6
 
     def prior_information(self) -> Floats:
         """(6, 6) information of the priors about their centre [rad^-2, px^-2]."""
@@ -79,6 +82,7 @@ class Restraint:
                 (settings.max_angle_deg, np.radians(1.0)), (settings.max_shift_px, 1.0),
                 (settings.max_tilt_deg, np.radians(1.0)))])
         self._is_flat = not self._precision.any()
+        self._fixed = np.flatnonzero(~np.array(settings.free))
         self._is_free = bool(np.isinf(self._limits).all())
 
     def prior(self, pose: Pose) -> tuple[float, Floats, Floats] | None:
@@ -88,6 +92,21 @@ class Restraint:
         value, gradient, information = log_prior(
             *self._centre, pose.R_p2t, pose.shift_xyz_px, self._precision)
         return value, gradient, information
+
+    def of_free(self, gradient: Floats, information: Floats) -> tuple[Floats, Floats]:
+        """Gradient (6,) and information (6, 6) that no step along a fixed parameter follows.
+
+        Without its gradient and without its coupling to others a parameter stays where it is, and
+        the others go to their optimum at that value.
+        """
+        if not len(self._fixed):
+            return gradient, information
+        gradient, information = gradient.copy(), information.copy()
+        own = np.diag(information)[self._fixed]
+        gradient[self._fixed] = 0.0
+        information[self._fixed] = information[:, self._fixed] = 0.0
+        information[self._fixed, self._fixed] = own
+        return gradient, information
 
     def clip(self, pose: Pose) -> Pose:
         """The pose itself, or the nearest one within the limits."""

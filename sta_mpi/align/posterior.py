@@ -29,10 +29,13 @@ def log_evidence(result: PolishResult, settings: PolishSettings) -> float:
     Parameters
     ----------
     result : PolishResult
-    settings : PolishSettings    its priors add to the information of the data
+    settings : PolishSettings    its priors add to the information of the data; parameters that
+                                 are not searched have no volume
     """
     height = result.score + result.log_prior
-    values = np.linalg.eigvalsh(result.information + settings.prior_information())
+    free = np.flatnonzero(settings.free)
+    values = np.linalg.eigvalsh(
+        (result.information + settings.prior_information())[np.ix_(free, free)])
     if not np.isfinite(values).all() or values[-1] <= 0:
         return height
     # flat directions (an axis of symmetry) have the same volume in every mode: they cancel

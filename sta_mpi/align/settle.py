@@ -68,7 +68,10 @@ def outlook_steps(problem: PoseFunction, pose: Pose, count: NDArray[np.int64] | 
         sums.cross, sums.power, sums.gd, sums.gw, sums.H, np.nan)
     prior = None if restraint is None else restraint.prior(pose)
     log_prior, slope, curvature = prior or (0.0, np.zeros(6), np.zeros((6, 6)))
-    _, length = fisher_step(gradient + slope, information + curvature, 0.0, np.inf, np.inf)
+    slope, curvature = gradient + slope, information + curvature
+    if restraint is not None:
+        slope, curvature = restraint.of_free(slope, curvature)
+    _, length = fisher_step(slope, curvature, 0.0, np.inf, np.inf)
     result = PolishResult(pose.R_p2t, pose.shift_xyz_px, score, log_prior, sums.cross, sums.power,
                           s, information, 1, True, False)
     return Outlook(float(length), 0.5 * float(length) ** 2, result)

@@ -42,6 +42,7 @@ from sta_mpi.jobs.averaging import Setup, make_setup
 from sta_mpi.jobs.classify_output import write_classes
 from sta_mpi.jobs.classify_start import start_classes
 from sta_mpi.jobs.engine import describe_job, open_checkpoints
+from sta_mpi.jobs.fixed_parts import check_fixed, without_fixed
 from sta_mpi.jobs.folder import JobFolder, JobOutcome
 from sta_mpi.jobs.inputs import assign_halves, load_set, set_files
 from sta_mpi.jobs.parameters.classify import ClassifyParameters
@@ -71,6 +72,7 @@ def prepare_setup(parameters: ClassifyParameters) -> Setup:
     check_band(parameters.lowpass_A, parameters.highpass_A, setup.sizes)
     kind = kind_of_search(parameters, setup)
     check_options(parameters, kind, kind == "local" or parameters.iterations > 1)
+    check_fixed(parameters, kind, inputs.particles)
     least = min(int((half == h).sum()) for h in (1, 2) if (half == h).any())
     if parameters.n_classes > least:
         raise UsageError(f"--classes {parameters.n_classes}: a half-set has {least} particles, "
@@ -240,7 +242,7 @@ def make_search(state: LoopPoses, parameters: ClassifyParameters, setup: Setup,
                                      setup.sizes.box_px // 2 - 3)))
     name = "given" if labels is not None else kind if kind == "still" else (
         "global" if is_global else "local")
-    return Search(
+    search = Search(
         state.R_p2t, state.offset_A, state.anchor_A, references, parameters.n_classes,
         np.ones_like(state.fsc),
         mask, name, rotations, is_global,
@@ -248,3 +250,4 @@ def make_search(state: LoopPoses, parameters: ClassifyParameters, setup: Setup,
         prior_orientations(setup.inputs.particles), parameters.angle_range_deg,
         parameters.shift_range_A, step_deg, band, state.round_done, parameters,
         log_shares(shares), labels)
+    return without_fixed(search, setup.inputs.particles)

@@ -31,6 +31,7 @@ from sta_mpi.jobs.align_state import LoopPoses, pack, start_state, unpack
 from sta_mpi.jobs.average import AverageJob
 from sta_mpi.jobs.averaging import Setup, make_setup
 from sta_mpi.jobs.engine import describe_job, open_checkpoints, run_stage
+from sta_mpi.jobs.fixed_parts import check_fixed, without_fixed
 from sta_mpi.jobs.folder import JobFolder, JobOutcome
 from sta_mpi.jobs.inputs import assign_halves, load_set, require_both_halves, set_files
 from sta_mpi.jobs.parameters.refine import RefineParameters
@@ -67,6 +68,7 @@ def prepare_setup(parameters: RefineParameters) -> Setup:
     check_band(parameters.lowpass_A, parameters.highpass_A, setup.sizes)
     kind = search_kind(parameters.search, parameters.global_order, inputs.particles.R_p2t)
     check_options(parameters, kind, kind == "local" or parameters.iterations > 1)
+    check_fixed(parameters, kind, inputs.particles)
     if len(parameters.reference) > 1:
         raise UsageError("refine takes one reference (or a pair with half1 and half2 in their "
                          "names: give one of the two). For several use classify.")
@@ -221,13 +223,14 @@ def make_search(state: LoopPoses, parameters: RefineParameters, setup: Setup,
         rotations = local_rotations(max_deg, step_deg)
     # two points a period at the edge of the low band that a global search uses
     step_A = min(max_A, max(voxel_A, box * voxel_A / 4 / 7.0)) if is_global else max_A / 2
-    return Search(
+    search = Search(
         state.R_p2t, state.offset_A, state.anchor_A, state.references, 1,
         np.ones_like(state.fsc), mask,
         "global" if is_global else "local", rotations, is_global,
         shift_grid(max_A / voxel_A, step_A / voxel_A), step_A,
         prior_orientations(setup.inputs.particles), max_deg, max_A, step_deg, band,
         state.round_done, parameters)
+    return without_fixed(search, setup.inputs.particles)
 
 
 def _band(parameters: RefineParameters, rounds: list[dict[str, float]], box: int, voxel_A: float
