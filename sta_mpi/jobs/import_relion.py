@@ -66,7 +66,8 @@ def import_relion(found: list[SeriesFiles], parameters: ImportParameters, folder
     """Write the tomograms of a project, and its particles, as a project of their own."""
     path, particles_path = _paths(relion_members(found, parameters))
     original = read_tomograms(path)
-    particles = None if particles_path is None else read_particles(particles_path, original)
+    particles = None if particles_path is None else read_particles(
+        particles_path, original, coordinate_pixel_A=parameters.coordinate_pixel_A)
     tomograms, moves_A, warnings = _with_even_sizes(original)
     series = [tomograms.tilt_series(name) for name in tomograms.names]
     with_absolute_names(tomograms).write(folder.file("tomograms.star"), folder.path)

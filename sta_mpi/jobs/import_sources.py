@@ -11,9 +11,9 @@ STACK_ENDINGS = (".st", ".mrc", ".mrcs", ".mrc.gz", ".mrcs.gz", ".st.gz", ".ali"
 IMOD, WARP, ARETOMO, RELION = "IMOD", "Warp", "AreTomo", "RELION"
 KINDS = {".xf": IMOD, ".xml": WARP, ".aln": ARETOMO, ".star": RELION}
 _UNUSED = {
-    IMOD: ("first_section", "particles"),
-    WARP: ("first_section", "particles", "binning", "tilt_angles"),
-    ARETOMO: ("particles", "tilt_angles"),
+    IMOD: ("first_section", "particles", "coordinate_pixel_A"),
+    WARP: ("first_section", "particles", "coordinate_pixel_A", "binning", "tilt_angles"),
+    ARETOMO: ("particles", "coordinate_pixel_A", "tilt_angles"),
     RELION: (
         "stack", "tilt_angles", "ctf", "mdoc", "dose_file", "pixel_A", "binning", "voltage_kV",
         "cs_mm", "amplitude_contrast", "dose_per_tilt_e_per_A2", "tilt_order", "defocus_A", "hand",

@@ -242,6 +242,21 @@ def test_exported_imod_files_come_back_as_the_same_projections(etomo, tmp_path):
     np.testing.assert_allclose(again.defocus_u_A, first.defocus_u_A, atol=0.51)
 
 
+def test_relion_4_export_of_warp_keeps_matrices_without_images_and_converts_its_coordinates(
+        data_dir, tmp_path):
+    folder = data_dir / "particles_empiar10499_warp_70S"
+    [source] = folder.glob("*_optimisation_set.star")
+    tomograms = imported("--input", source, "--coordinate-pixel-A", "12", "-o", tmp_path / "out")
+    members = read_optimisation_set(source)
+    original = read_tomograms(members.tomograms)
+    before = read_particles(members.particles, original, coordinate_pixel_A=12)
+    after = read_particles(tmp_path / "out" / "particles.star", tomograms)
+    np.testing.assert_allclose(after.xyz_A, before.xyz_A, atol=1e-4)
+    for name in original.names:
+        np.testing.assert_array_equal(tomograms.tilt_series(name).rotation,
+                                      original.tilt_series(name).rotation)
+
+
 def test_odd_tomograms_of_relion_become_even_and_particles_stay_on_their_pixels(data_dir, tmp_path):
     source = data_dir / "relion5_empiar10164_hiv" / "Refine3D" / "job023"
     members = read_optimisation_set(source / "run_optimisation_set.star")

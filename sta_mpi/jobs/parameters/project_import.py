@@ -31,6 +31,9 @@ class ImportParameters(JobParameters):
         None, description="Dose before each view [e/Å²], one a line; {name} as above.")
     particles: Path | None = Field(
         None, description="Particles (STAR) to take along with --input tomograms.star.")
+    coordinate_pixel_A: float | None = Field(
+        None, gt=0, description="What one unit of their rlnCoordinateX/Y/Z is [Å], for "
+        "files that count binned pixels; default: the pixel of the tilt series.")
 
     # what the files may not say
     pixel_A: float | None = Field(
