@@ -125,10 +125,11 @@ class FilteredImages:
         slot.is_done[k] = 1
 
     def _read(self, plan: SeriesPlan, k: int) -> NDArray[np.float32]:
-        """One raw image; its stack stays open until another is needed."""
+        """One raw image. A packed stack stays open until another is needed; others are closed, as
+        the pages of a mapped file count as memory of this process."""
         number, name = split_stack_name(plan.image_names[k])
         path = resolve_path(name, [self._setup.source])
-        if self._stack is None or self._stack[0] != path:
+        if self._stack is None or self._stack[0] != path or path.suffix != ".gz":
             self._stack = path, open_stack(path)
         stack = self._stack[1]
         width, height = plan.grid.image_px
@@ -139,4 +140,7 @@ class FilteredImages:
                 f"{plan.image_names[k]} is number {place} of {len(stack)} images of "
                 f"{stack.shape[2]} x {stack.shape[1]} px, expected {width} x {height} px. Use "
                 "images of one size.")
-        return stack[place - 1]
+        image = np.asarray(stack[place - 1])
+        if path.suffix != ".gz":
+            stack.close()
+        return image

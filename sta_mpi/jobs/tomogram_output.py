@@ -78,20 +78,20 @@ def _sd(statistics: NDArray[np.float64], n_voxels: float) -> float:
 
 def _pictures(setup: TomogramSetup, plan: SeriesPlan) -> Section:
     voxel_A, name = setup.voxel_A, plan.series.name
-    x, y, z = plan.size_px
+    _, y, z = plan.size_px
     with open_stack(setup.folder / volume_name(name, "")) as stack:
-        slices = stack[z // 2], stack[:, y // 2], stack[:, :, x // 2]
+        # a yz slice would touch every page of the file
+        xy, xz = stack[z // 2], stack[:, y // 2]
         slab = central_slab(stack, SLAB_A / voxel_A)
         rows = np.unique(np.linspace(0, y - 1, min(y, _POWER_PLANES)).astype(int))
         power = mean_power(np.stack([stack[:, row] for row in rows]))
     lowpass_A = max(SHOWN_LOWPASS_A, 4.0 * voxel_A)
-    smooth = [lowpassed_slice(slab, voxel_A, lowpass_A),
-              *(lowpassed_slice(image[None], voxel_A, lowpass_A) for image in slices[1:])]
+    smooth = [lowpassed_slice(planes, voxel_A, lowpass_A) for planes in (slab, xz[None])]
     tilts = tilt_angles_deg(plan.series.rotation)
     return Section(name, figures=[
-        Figure("Slices", tomogram_slices(*slices, voxel_A),
+        Figure("Slices", tomogram_slices(xy, xz, voxel_A),
                "Through the centre, as they are."),
-        Figure("Low-passed slices", tomogram_slices(smooth[0], smooth[1], smooth[2], voxel_A),
+        Figure("Low-passed slices", tomogram_slices(smooth[0], smooth[1], voxel_A),
                f"The xy slice is the mean over {len(slab) * voxel_A:.0f} Å; all are low-passed at "
                f"{lowpass_A:.0f} Å."),
         Figure("Power in xz", power_picture(power, voxel_A, (tilts.min(), tilts.max())),

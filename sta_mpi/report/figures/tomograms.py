@@ -1,4 +1,4 @@
-"""Pictures of tomograms: three slices, points on a slice, and the power in the xz plane."""
+"""Pictures of tomograms: slices, points on a slice, and the power in the xz plane."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -27,13 +27,13 @@ _MAX_POINTS = 6000
 
 
 @draws_png
-def tomogram_slices(xy: NDArray[Any], xz: NDArray[Any], yz: NDArray[Any], voxel_A: float,
-                    title: str = "") -> "Figure":
-    """Show the three slices through the centre of a tomogram, x to the right where it is shown.
+def tomogram_slices(xy: NDArray[Any], xz: NDArray[Any], voxel_A: float, title: str = ""
+                    ) -> "Figure":
+    """Show the xy and xz slices through the centre of a tomogram.
 
     Parameters
     ----------
-    xy : (ny, nx), xz : (nz, nx), yz : (nz, ny)   grey values
+    xy : (ny, nx), xz : (nz, nx)   grey values
     voxel_A : float
 
     Returns
@@ -42,13 +42,11 @@ def tomogram_slices(xy: NDArray[Any], xz: NDArray[Any], yz: NDArray[Any], voxel_
     """
     height, width = xy.shape
     depth = xz.shape[0]
-    total = height + 2 * depth
-    figure = new_figure(7.6, float(np.clip(7.2 * total / max(width, yz.shape[1]), 4.0, 13.0)))
-    panels = figure.subplots(3, 1, height_ratios=[height, depth, depth])
-    names = (("x", "y"), ("x", "z"), ("y", "z"))
-    for axes, image, (across, up) in zip(panels, (xy, xz, yz), names, strict=True):
+    figure = new_figure(7.6, float(np.clip(7.2 * (height + depth) / width, 3.5, 12.0)))
+    panels = figure.subplots(2, 1, height_ratios=[height, depth])
+    for axes, image, up in zip(panels, (xy, xz), "yz", strict=True):
         _show(axes, image, voxel_A)
-        axes.set(xlabel=f"{across} →", ylabel=f"{up} →")
+        axes.set(xlabel="x →", ylabel=f"{up} →")
     if title:
         panels[0].set_title(title)
     return figure
