@@ -106,6 +106,17 @@ class Reduced:
         full[rows] = values
         return full
 
+    def rows_on_root(self, name: str) -> NDArray[Any] | None:
+        """Return the full per-row result on rank 0 and None elsewhere: for large tables."""
+        rows, values = self._table.part(name)
+        shape, kind = self._table.specs[name]
+        all_rows, all_values = self._runtime.gather_rows(rows), self._runtime.gather_rows(values)
+        if all_rows is None or all_values is None:
+            return None
+        full = np.full(shape, np.nan if kind.kind in "fc" else 0, kind)
+        full[all_rows] = all_values
+        return full
+
 
 def fill_shared(runtime: "Runtime", full: NDArray[Any], slab: NDArray[Any]) -> NDArray[Any]:
     """Fill a node-shared array from the slabs of all ranks; collective. Returns `full`."""

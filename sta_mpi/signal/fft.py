@@ -31,6 +31,7 @@ from sta_mpi.signal.fourier_grid import (
 )
 
 __all__ = [
+    "BoxTransforms",
     "FftPlans",
     "crop_rft2",
     "crop_rft3",
@@ -83,6 +84,20 @@ class _Plan:
             np.multiply(self.real[target], scale, out=out[source])
 
 
+class BoxTransforms:
+    """Both transforms of one shape, unscaled and with the origin at index 0, for inner loops.
+
+    Attributes
+    ----------
+    real : float32 array of the shape               what `to_half` reads and `to_real` writes
+    half : (..., n // 2 + 1) complex64              what `to_half` writes; `to_real` destroys it
+    """
+
+    def __init__(self, forward: _Plan, backward: _Plan) -> None:
+        self.real, self.half = backward.real, backward.half
+        self.to_half, self.to_real = forward.execute, backward.execute
+
+
 class FftPlans:
     """Plans of all sizes met so far. Not for use by two threads at once.
 
@@ -118,6 +133,10 @@ class FftPlans:
             for inverse in (False, True):
                 self._plan(shape, inverse)
         return self
+
+    def box(self, shape: tuple[int, ...]) -> BoxTransforms:
+        """Buffers of a real-space shape and what transforms them, without copies or scaling."""
+        return BoxTransforms(self._plan(shape, inverse=False), self._plan(shape, inverse=True))
 
     def _plan(self, shape: tuple[int, ...], inverse: bool) -> _Plan:
         key = (shape, inverse)
