@@ -32,7 +32,7 @@ from pathlib import Path
 JOBS = {"average": "AverageJob", "align_rounds": "AlignRound", "simulate": "SimulateJob",
         "extract": "ExtractJob", "local_resolution": "LocalResolutionJob",
         "pca_rounds": "PcaRound", "align_check": "OracleCheck",
-        "tomogram": "TomogramJob"}
+        "tomogram": "TomogramJob", "match_scan": "ScanJob", "match_refine": "RefineJob"}
 
 
 def this_rank():
