@@ -34,6 +34,8 @@ Sums = NDArray[np.float32]
 
 BATCH_ELEMENTS = 4_000_000
 """Poses times particles whose probabilities are held at once."""
+COLUMN_ELEMENTS = 16_000_000
+"""Numbers of their shifted data."""
 LEAST_SHARE = 1e-4
 """Rotations that get less than this of a particle, over all particles, are not inserted."""
 
@@ -49,6 +51,8 @@ class Expectation:
     best : (n, 2) int              most likely rotation and shift
     p_max : (n,) float64           its probability
     sums : (2, g, g, g//2+1, 4) float32 or None     of half 1 and 2, at all poses
+    mean_shift_px : (3,) float64   shift in the particle's axes, over poses and particles
+    mean_normal : (3,) float64     z axis of the frame in the particle's axes, likewise
     """
 
     log_evidence: Floats
@@ -56,6 +60,8 @@ class Expectation:
     best: Rows
     p_max: Floats
     sums: Sums | None
+    mean_shift_px: Floats
+    mean_normal: Floats
 
 
 def expect(bands: BandSet, reference: Reference, rotations: Floats, shifts_px: Floats,
@@ -77,8 +83,9 @@ def expect(bands: BandSet, reference: Reference, rotations: Floats, shifts_px: F
     R, S, k = len(rotations), len(shifts_px), len(band.index)
     evidence, inverted = np.zeros(n), np.zeros(n)
     best, p_max = np.zeros((n, 2), np.intp), np.zeros(n)
+    at_pose = np.zeros((R, S))
     total = None if half is None else np.zeros((2, R, 3 * k))
-    batch = max(1, BATCH_ELEMENTS // (R * S))
+    batch = max(1, min(BATCH_ELEMENTS // (R * S), COLUMN_ELEMENTS // (2 * k * S)))
     for start in range(0, n, batch):
         own = slice(start, min(start + batch, n))
         columns = _columns(bands.data[own], phases)
@@ -87,6 +94,7 @@ def expect(bands: BandSet, reference: Reference, rotations: Floats, shifts_px: F
         height = (power[0] @ weight)[:, :, None]
         inverted[own] = _log_mean(-cross - height)[0]
         evidence[own], share = _log_mean(cross - height)
+        at_pose += share.sum(axis=1, dtype=np.float64)
         for i in range(share.shape[1]):
             flat = share[:, i].argmax()
             best[start + i] = divmod(int(flat), S)
@@ -97,7 +105,9 @@ def expect(bands: BandSet, reference: Reference, rotations: Floats, shifts_px: F
                 if inside.any():
                     total[h - 1] += _moments(share, columns, weight, inside)
     sums = None if total is None else np.stack([_insert(t, band, rotations) for t in total])
-    return Expectation(evidence, inverted, best, p_max, sums)
+    shift = np.einsum("rji,rj->i", rotations, at_pose @ shifts_px) / max(n, 1)
+    normal = np.einsum("ri,r->i", rotations[:, 2], at_pose.sum(axis=1)) / max(n, 1)
+    return Expectation(evidence, inverted, best, p_max, sums, shift, normal)
 
 
 def insert_at(bands: BandSet, rotations: Floats, shifts_px: Floats, half: NDArray[np.int8]

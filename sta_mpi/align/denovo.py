@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 
 from sta_mpi.align.band_em import Expectation, Sums, expect
 from sta_mpi.align.band_set import BandSet, PoseLists, Rows
+from sta_mpi.align.move_map import RigidMove, move_map, shift_move
 from sta_mpi.align.reference import Reference, prepare_reference
+from sta_mpi.geometry.rotations import turn_of_z_to
 from sta_mpi.kernels.gridding import correct_gridding
 from sta_mpi.signal.fft import FftPlans, radius_rft
 from sta_mpi.signal.masks import soft_sphere
@@ -125,12 +127,26 @@ def run_start(bands: BandSet, first: Map, half: NDArray[np.int8], train: Rows, t
             found = look(own.select(rows), data, stage, settings, rng, plans, half[rows])
             assert found.sums is not None
             data, fsc = map_of_sums(found.sums, stage.r_max, settings, own.band.box_px, plans)
+            data = centred(data, found, own.band.box_px, settings.lists.cone_deg is not None, plans)
             course.append(float(found.log_evidence.mean()))
     judged = judge(bands, data, test, settings, plans)
     flat = axial_average(data) if settings.lists.cone_deg is not None else radial_average(data)
     blob = judge(bands, flat, test, settings, plans)
     return StartResult(data, fsc, judged.log_evidence, judged.inverted, blob.log_evidence,
                        np.array(course))
+
+
+def centred(data: Map, found: Expectation, box_px: int, is_cone: bool, plans: FftPlans) -> Map:
+    """The map moved to where the particles are on average, and turned to their normals.
+
+    Poses leave the place of the map free: moved map and moved particles explain the data as
+    well. On a lattice it wanders off to a neighbour, and out of the mask, unless it is held where
+    the mean shift is zero and the mean normal is z.
+    """
+    move = shift_move(found.mean_shift_px * len(data) / box_px)
+    if is_cone:
+        move = move.then(RigidMove(turn_of_z_to(found.mean_normal).T, np.zeros(3)))
+    return move_map(data, move, plans)
 
 
 def judge(bands: BandSet, data: Map, test: Rows, settings: StartSettings, plans: FftPlans

@@ -30,7 +30,7 @@ from sta_mpi.align.symmetry_axis import (
     self_correlation,
     upright,
 )
-from sta_mpi.geometry.rotations import rotation_from_vector
+from sta_mpi.geometry.rotations import rotation_from_vector, turn_of_z_to
 from sta_mpi.geometry.sampling import healpix_directions
 from sta_mpi.geometry.symmetry import symmetry_matrices
 from sta_mpi.signal.fft import FftPlans
@@ -132,7 +132,7 @@ def find_point_group(half1: Map, half2: Map, mask: Map, r_max: float, max_shift_
         return PointGroup("C1", None, axes, shares, is_round)
     name = f"C{cyclic.fold}"
     band = make_band(data, mask, 2.0, r_max, plans)
-    Q, centre = upright(_turn_to(cyclic.direction), cyclic.centre_px)
+    Q, centre = upright(turn_of_z_to(cyclic.direction), cyclic.centre_px)
     Q, centre, score = refine_axes(band, symmetry_matrices(name)[1:2], Q, centre, True, 0.5)
     Q, centre = upright(Q, centre)
     return PointGroup(name, SymmetryFit(Q, centre, score, float("nan")), axes, shares)
@@ -148,7 +148,7 @@ def find_axes(half1: Map, half2: Map, mask: Map, r_max: float, max_shift_px: flo
     for p in PRIMES:
         generator = symmetry_matrices(f"C{p}")[1:2]
         for direction, centre in _starts(low, generator, max_shift_px, cone_deg):
-            Q, c, _ = refine_axes(low, generator, _turn_to(direction), centre, True, 1.0)
+            Q, c, _ = refine_axes(low, generator, turn_of_z_to(direction), centre, True, 1.0)
             Q, c, score = refine_axes(fine, generator, Q, c, True, 0.5)
             Q, c = upright(Q, c)
             if cone_deg is not None and np.degrees(np.arccos(np.clip(Q[2, 2], -1, 1))) > cone_deg:
@@ -211,7 +211,7 @@ def _starts(band: BandMap, generator: Floats, max_shift_px: float, cone_deg: flo
     directions = directions[directions[:, 2] >= least]
     found = []
     for u in directions:
-        Q = _turn_to(u)
+        Q = turn_of_z_to(u)
         R = Q @ generator[0] @ Q.T
         score, shift = best_shift(band, band, R, max_shift_px)
         point = np.linalg.lstsq(np.eye(3) - R, shift, rcond=1e-6)[0]
@@ -261,7 +261,7 @@ def _distinct(axes: list[Axis]) -> list[Axis]:
 
 def _best_twists(band: BandMap, generators: Floats, own: Floats, axis: Axis) -> list[Floats]:
     """The three best settings with the group's main axis on an axis of the map."""
-    place = _turn_to(axis.direction) @ _turn_to(own).T
+    place = turn_of_z_to(axis.direction) @ turn_of_z_to(own).T
     twists = np.radians(np.arange(0.0, 360.0, TWIST_STEP_DEG))
     settings = [rotation_from_vector(axis.direction * t) @ place for t in twists]
     scores = [self_correlation(band, generators, Q, axis.centre_px) for Q in settings]
@@ -277,13 +277,3 @@ def _main_axis(symmetry: str) -> Floats:
     if np.linalg.norm(axis) < 1e-6:    # a half turn: the axis is the eigenvector of 1
         axis = np.linalg.eigh(turn + turn.T)[1][:, -1]
     return np.asarray(axis / np.linalg.norm(axis))
-
-
-def _turn_to(direction: Floats) -> Floats:
-    """The shortest turn of z to a direction (3, 3)."""
-    z = np.array([0.0, 0.0, 1.0])
-    turn = np.cross(z, direction)
-    sine = float(np.linalg.norm(turn))
-    if sine < 1e-9:
-        return np.eye(3) if direction[2] > 0 else np.diag([1.0, -1.0, -1.0])
-    return rotation_from_vector(turn / sine * np.arctan2(sine, float(direction[2])))

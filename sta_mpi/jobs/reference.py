@@ -127,7 +127,7 @@ class _Work:
         plan, p = self.plan, self.plan.parameters
         drawn, tag = draw_particles(plan), self.folder.fingerprint
         bands, is_seen = self.stage(BandJob(plan.setup, plan.band(), drawn, tag))
-        train, test = split_seen(plan, is_seen)
+        train, test = split_seen(plan, drawn, is_seen)
         first = first_rows(plan, drawn, train)
         entrants = Entrants(bands, plan.setup.half[drawn.rows], train, test,
                             plan.settings(len(train)), first, p.method, p.seed)

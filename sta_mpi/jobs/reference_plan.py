@@ -1,5 +1,6 @@
 """What `reference` will do: sizes, bands, who competes, parameters of its rounds."""
 
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,8 +9,9 @@ from numpy.typing import NDArray
 
 from sta_mpi.align.band_set import PoseLists, Rows
 from sta_mpi.align.denovo import StartSettings, default_stages
+from sta_mpi.align.unseen import unseen_regions
 from sta_mpi.align.voxel_band import VoxelBand, make_voxel_band
-from sta_mpi.errors import InputError, UsageError
+from sta_mpi.errors import InputError, InputWarning, UsageError
 from sta_mpi.formats.relion_priors import prior_orientations
 from sta_mpi.jobs.averaging import Setup, check_symmetry, make_setup
 from sta_mpi.jobs.inputs import assign_halves, load_set
@@ -24,6 +26,10 @@ FREE_SHELL, CONE_SHELL = 6.0, 8.0
 """Default band of the competition: the list of twists about a known normal is short."""
 LARGEST_SHELL = 12.0
 LEAST_PARTICLES, LEAST_UNSEEN = 12, 4
+OVERLAP_SHARE = 0.5
+"""Boxes whose centres are this share of their edge apart hardly overlap within the mask."""
+LEAST_MAKERS = 0.6
+"""Share of the particles that would make maps which must be left by the gap around the judges."""
 SHIFT_SHARE = 1 / 16
 MASK_SHARE = 0.4
 ANGLE_RANGE_DEG = 15.0
@@ -142,8 +148,13 @@ def draw_particles(plan: ReferencePlan) -> Drawn:
     return Drawn(np.unique(rows), frames)
 
 
-def split_seen(plan: ReferencePlan, is_seen: NDArray[np.bool_]) -> tuple[Rows, Rows]:
-    """(train, test): places of the particles that make maps, and of those that judge them."""
+def split_seen(plan: ReferencePlan, drawn: Drawn, is_seen: NDArray[np.bool_]
+               ) -> tuple[Rows, Rows]:
+    """(train, test): places of the particles that make maps, and of those that judge them.
+
+    Regions apart, so that they share no pixels; at random, with a warning, where too few
+    particles would be left.
+    """
     seen = np.flatnonzero(is_seen)
     if len(seen) < LEAST_PARTICLES:
         raise InputError(
@@ -151,9 +162,19 @@ def split_seen(plan: ReferencePlan, is_seen: NDArray[np.bool_]) -> tuple[Rows, R
             f"expected at least {LEAST_PARTICLES}. Use a smaller box, and `sta-mpi check` to see "
             "where particles land.")
     rng = np.random.default_rng([plan.parameters.seed, 0x7E57])
+    particles, share = plan.setup.inputs.particles, plan.parameters.unseen_share
+    rows = drawn.rows[seen]
+    train, test = unseen_regions(particles.position_A[rows], particles.i_tomo[rows], share,
+                                 OVERLAP_SHARE * plan.span_A, rng)
+    if len(train) >= max(LEAST_PARTICLES // 2, LEAST_MAKERS * (1 - share) * len(seen)) \
+            and len(test) >= LEAST_UNSEEN:
+        return seen[train], seen[test]
+    warnings.warn(
+        "the particles that judge the starts overlap with those that make them, so that both "
+        "share noise: what supports the reference is overestimated. Give more tomograms, a smaller "
+        "box, or fewer particles an area.", InputWarning)
     order = rng.permutation(seen)
-    n_test = max(LEAST_UNSEEN, round(plan.parameters.unseen_share * len(seen)))
-    n_test = min(n_test, len(seen) - LEAST_UNSEEN)
+    n_test = min(max(LEAST_UNSEEN, round(share * len(seen))), len(seen) - LEAST_UNSEEN)
     return np.sort(order[n_test:]), np.sort(order[:n_test])
 
 

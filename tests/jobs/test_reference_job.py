@@ -226,3 +226,14 @@ def test_too_few_particles_are_refused(chiral, tmp_path):
     result = run("reference", "--tomograms", chiral / "tomograms.star", "--particles",
                  tmp_path / "few.star", "--box-px", BOX, "--quiet", "-o", tmp_path / "out", code=3)
     assert "5 particles are too few" in result.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("form", ["stacks", "boxes"])
+def test_stacks_and_boxes_give_the_object_as_tilt_series_do(chiral, tmp_path, form):
+    run("extract", "--optimisation-set", chiral / "optimisation_set.star", "--particles",
+        chiral / "unknown.star", "--box-px", BOX, "--form", form, "--quiet", "-o", tmp_path / "cut")
+    run("reference", "--optimisation-set", tmp_path / "cut/optimisation_set.star", "--pad", 1.5,
+        "--quiet", "--starts", 2, "--iterations", 0, "-o", tmp_path / "out")
+    own, _ = fitted(tmp_path / "out/merged.mrc", chiral / "truth.mrc")
+    assert own > 0.8
