@@ -89,14 +89,14 @@ def relion_command(program: str, start: str) -> list[str]:
 
 
 def our_command(folder: Path, start: str, output: Path) -> list[str]:
-    """Our refinement of the same particles on two ranks, without the oracle's check."""
+    """Our refinement of the same particles on two ranks, with its checks."""
     ours = folder / "ours"
     mpirun = Path(sys.executable).with_name("mpirun")
     return [str(mpirun), "-n", str(RANKS), sys.executable, "-m", "sta_mpi", "refine",
             "--particles", str(ours / f"{start}.star"), "--tomograms",
             str(ours / "tomograms.star"), "--reference", str(ours / "reference.mrc"),
             "--lowpass-A", f"{LOWPASS_A:g}", "--mask-diameter-A", str(DIAMETER_A), "--halves",
-            "keep", "--oracle-particles", "0", "--quiet", "-o", str(output)]
+            "keep", "--quiet", "-o", str(output)]
 
 
 def relion_row(program: str, folder: Path, start: str) -> list[str]:
