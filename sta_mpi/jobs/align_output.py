@@ -19,6 +19,7 @@ from sta_mpi.jobs.folder import JobFolder, JobOutcome
 from sta_mpi.jobs.map_report import map_results
 from sta_mpi.jobs.parameters.align import AlignParameters
 from sta_mpi.jobs.reconstruction import Maps, write_maps
+from sta_mpi.jobs.volume_setup import contrast_warnings
 from sta_mpi.version import __version__
 
 AT_EDGE = 0.1
@@ -53,7 +54,8 @@ def write_outputs(parameters: AlignParameters, folder: JobFolder, setup: Setup,
                **map_results(maps[largest]), **engine_results(*stages)}
     sections = align_sections(
         maps[largest], particles, setup, state.columns, state.history, parameters)
-    warnings = [*left_out_warnings(stages), *_empty_halves(maps), *_warnings(state)]
+    warnings = [*left_out_warnings(stages), *_empty_halves(maps), *_warnings(state),
+                *contrast_warnings(setup.source.kind, maps[largest].merged.data)]
     return JobOutcome(results, outputs, sections, warnings, stages)
 
 

@@ -39,6 +39,7 @@ from sta_mpi.jobs.reconstruction import (
     write_maps,
 )
 from sta_mpi.jobs.sources import refuse_all_bad
+from sta_mpi.jobs.volume_setup import contrast_warnings
 from sta_mpi.parallel.job import Partial, SumSpec, Unit
 
 
@@ -145,7 +146,8 @@ def run(parameters: AverageParameters, folder: JobFolder, runtime: Any) -> JobOu
         "source": setup.source.kind, "slices": int(counts.sum()),
         **map_results(maps), **engine_results(result)}
     sections = map_sections(maps, inputs.particles, parameters.symmetry)
-    warnings = [*left_out_warnings([result]), *_warnings(counts)]
+    warnings = [*left_out_warnings([result]), *_warnings(counts),
+                *contrast_warnings(setup.source.kind, maps.merged.data)]
     return JobOutcome(results, outputs, sections, warnings, [result], predicted)
 
 

@@ -16,6 +16,10 @@ from sta_mpi.jobs.source_volumes import MadeAs, VolumeOptions, VolumeSource, Wed
 from sta_mpi.jobs.sources import ObservationOptions
 from sta_mpi.jobs.window_size import cut_size_px
 
+DARK_SKEW = -0.3
+"""Skewness of the middle of an average from which it looks inverted: protein is few bright voxels
+among many of solvent, whatever its shape."""
+
 
 def volumes_of(inputs: InputSet) -> dict[int, ReconstructedTomogram]:
     """The volumes of the tomograms that particles are in; InputError where one has none."""
@@ -98,6 +102,21 @@ def made_as(volumes: dict[int, ReconstructedTomogram], parameters: Any) -> dict[
             made = replace(made, is_dose_weighted=parameters.tomogram_dose == "weighted")
         found[volume.name] = made
     return found
+
+
+def contrast_warnings(kind: str, merged: NDArray[np.float32]) -> list[str]:
+    """One line where an average of boxes from tomograms looks inverted, else none."""
+    if kind != "tomograms":
+        return []
+    n = len(merged)
+    axis = np.arange(n) - n // 2
+    radius2 = axis[:, None, None] ** 2 + axis[:, None] ** 2 + axis**2
+    middle = merged[radius2 < (0.3 * n) ** 2].astype(np.float64)
+    spread = float(middle.std())
+    if spread == 0 or float(np.mean((middle - middle.mean()) ** 3)) > DARK_SKEW * spread**3:
+        return []
+    return ["the average looks inverted: its strongest voxels are dark, but protein has to be "
+            "bright. Compare with the other --tomogram-contrast (dark or bright)."]
 
 
 def _tomogram_job(volume: ReconstructedTomogram) -> dict[str, Any] | None:

@@ -18,6 +18,7 @@ from sta_mpi.formats.relion_tomograms import read_tomograms
 from sta_mpi.geometry.rotations import angular_distance_deg
 from sta_mpi.jobs.average import prepare_setup
 from sta_mpi.jobs.parameters.average import AverageParameters
+from sta_mpi.jobs.volume_setup import contrast_warnings
 from sta_mpi.signal.fft import FftPlans
 
 BOX, VOXEL_A = 28, 6.0
@@ -113,6 +114,16 @@ def test_alignment_from_tomograms_finds_the_planted_poses(averages, small_set, t
     assert before > 3
     assert 0 < after < 0.5 * before
     assert 0 < moved < 4
+
+
+@pytest.mark.mpi
+def test_inverted_averages_are_told(averages):
+    right = read_mrc(averages / "volumes" / "merged.mrc").data
+    assert contrast_warnings("tomograms", right) == []
+    assert contrast_warnings("tilt-series", -right) == []
+    [line] = contrast_warnings("tomograms", -right)
+    assert "--tomogram-contrast" in line
+    assert contrast_warnings("tomograms", np.zeros((8, 8, 8), np.float32)) == []
 
 
 @pytest.mark.mpi
