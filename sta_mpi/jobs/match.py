@@ -42,9 +42,9 @@ from sta_mpi.pick.match_peaks import (
     thin_points,
 )
 from sta_mpi.pick.match_template import sphere_offsets
-from sta_mpi.pick.match_volume import prepare_volume
+from sta_mpi.pick.match_volume import MatchVolume, prepare_volume
 
-__all__ = ["describe", "input_files", "run"]
+__all__ = ["choose_peaks", "describe", "find_candidates", "input_files", "run"]
 
 Real = NDArray[np.float32]
 Floats = NDArray[np.float64]
@@ -148,8 +148,8 @@ def _search(loop: _Loop, plan: TomogramPlan, i: int, peaks: Peaks,
     memory = refine_memory(job)
     result = run_stage(job, loop.folder, runtime, p, loop.checkpoints, memory)
     _note(loop, job, result, memory)
-    found = on_root(runtime, lambda: _thin(p, plan, volume, candidates, result.outputs,
-                                           statistics, i))
+    found = on_root(runtime, lambda: _peaks(p, plan, volume, candidates, result.outputs,
+                                            statistics, i))
     runtime.release_shared(volume.filtered)
     return found
 
@@ -182,14 +182,24 @@ def _scan(loop: _Loop, plan: TomogramPlan, wedge: Wedge, volume: SharedVolume
     memory = scan_memory(job)
     result = run_stage(job, loop.folder, loop.runtime, p, loop.checkpoints, memory)
     _note(loop, job, result, memory)
-    return on_root(loop.runtime, lambda: _candidates(loop.folder, plan, volume, result.outputs))
+    return on_root(loop.runtime, lambda: _write_and_choose(loop.folder, plan, volume,
+                                                           result.outputs))
 
 
-def _candidates(folder: JobFolder, plan: TomogramPlan, volume: SharedVolume, maps: ScoreMaps
-                ) -> tuple[Candidates, Floats]:
-    """Local maxima of both signs, and the scores' spread at every depth; writes the maps."""
+def _write_and_choose(folder: JobFolder, plan: TomogramPlan, volume: SharedVolume, maps: ScoreMaps
+                      ) -> tuple[Candidates, Floats]:
     whole = volume.whole
     assert whole is not None
+    candidates, statistics = find_candidates(plan, whole, maps)
+    middle, sd = (statistics[:, j, None, None] for j in (0, 1))
+    scores = ((maps.best / whole.local_sd - middle) / sd).astype(np.float32)
+    write_volumes(folder, plan, whole, scores, maps.best_index)
+    return candidates, statistics
+
+
+def find_candidates(plan: TomogramPlan, whole: MatchVolume, maps: ScoreMaps
+                    ) -> tuple[Candidates, Floats]:
+    """Local maxima of both signs, and the scores' spread at every depth."""
     best, worst = maps.best / whole.local_sd, maps.worst / whole.local_sd
     slab = 2 * int(np.ceil(plan.template.radius_px))
     statistics = slab_statistics(best, worst, whole.allowed, slab)
@@ -197,8 +207,6 @@ def _candidates(folder: JobFolder, plan: TomogramPlan, volume: SharedVolume, map
     most = int(np.clip(share / TEMPLATES_A_CANDIDATE, LEAST_CANDIDATES, MOST_CANDIDATES))
     ups = local_maxima(best, whole.allowed, most)
     downs = local_maxima(-worst, whole.allowed, most)
-    middle, sd = (statistics[:, j, None, None] for j in (0, 1))
-    write_volumes(folder, plan, whole, ((best - middle) / sd).astype(np.float32), maps.best_index)
     sign = np.repeat(np.array([1, -1], np.int8), [len(ups), len(downs)])
     return Candidates(np.concatenate([ups, downs]), sign, np.full(len(sign), -1)), statistics
 
@@ -222,11 +230,15 @@ def _near_seeds(p: MatchParameters, plan: TomogramPlan, volume: SharedVolume) ->
                       np.concatenate([seed, seed]))
 
 
-def _thin(p: MatchParameters, plan: TomogramPlan, volume: SharedVolume, candidates: Candidates,
-          refined: Refined, statistics: Floats, i: int) -> Peaks:
-    """Picks and decoys of one tomogram, no two of a kind too near."""
-    whole = volume.whole
-    assert whole is not None
+def _peaks(p: MatchParameters, plan: TomogramPlan, volume: SharedVolume, candidates: Candidates,
+           refined: Refined, statistics: Floats, i: int) -> Peaks:
+    assert volume.whole is not None
+    return choose_peaks(p, plan, volume.whole, candidates, refined, statistics, i)
+
+
+def choose_peaks(p: MatchParameters, plan: TomogramPlan, whole: MatchVolume,
+                 candidates: Candidates, refined: Refined, statistics: Floats, i: int) -> Peaks:
+    """Peaks and decoys of tomogram i, no two of a kind too near to each other."""
     voxel = np.clip(np.rint(refined.zyx).astype(np.intp), 0, np.array(plan.shape) - 1)
     score = refined.score / whole.local_sd[tuple(voxel.T)]
     good = np.isfinite(score) & whole.allowed[tuple(voxel.T)]

@@ -182,4 +182,5 @@ def test_estimated_false_alarm_rate_is_that_of_the_truth(tmp_path):
         distance = np.linalg.norm(peaks["xyz_A"][up][order][:, None] - centres, axis=2)
         true += float((distance.min(axis=1) > 40).sum())
     assert true > 20                       # or the test says nothing
-    assert 1 / 1.6 < estimated / true < 1.6
+    # decoys may lie where particles are, false picks may not: the estimate is on the safe side
+    assert 0.7 < estimated / true < 2
