@@ -4,11 +4,11 @@
         [-o chain_10499] [--ranks 2] [--stop-after match]
 
 SERIES_FOLDER holds EMPIAR-10499 series 00254 (Warp XML and stack, 41 tilts, 10 Å a pixel); the
-template is a 70S ribosome (EMD-3420 binned by 4: protein dark, sharpened). Stages: import,
-tomogram, match, select, average (at the poses of the picks), align (from that average at 60 Å),
-fsc. Each stage is a job folder that is not computed again. Printed as Markdown: wall and CPU time
-of every stage, and what came out. The two views of highest positive tilt are left out, where the alignment of this series
-is off by 50 to 80 Å (measured at its gold beads).
+template is a 70S ribosome, protein bright (the 12 Å reconstruction of the Warp export of the same
+entry). Stages: import, tomogram, match, select, average (at the poses of the picks), align (from
+that average at 60 Å), fsc. Each stage is a job folder that is not computed again. Printed as
+Markdown: wall and CPU time of every stage, and what came out. The two views of highest positive
+tilt are left out: there the alignment of this series is off by 50 to 80 Å, measured at its beads.
 """
 
 import argparse
@@ -37,8 +37,7 @@ def commands(series: Path, template: Path) -> dict[str, list[str]]:
                    "--mirror-z"],
         "tomogram": ["--tomograms", "import/tomograms.star", "--voxel-A", str(VOXEL_A)],
         "match": ["--tomograms", "tomogram/tomograms.star", "--reference", str(template),
-                  "--invert-reference", "--reference-b-factor-A2", "20000", "--mask-diameter-A",
-                  str(DIAMETER_A)],
+                  "--mask-diameter-A", str(DIAMETER_A), "--lowpass-A", str(START_A)],
         "select": ["--optimisation-set", "match/optimisation_set.star", "--min-distance-A", "200"],
         "average": ["--optimisation-set", "select/optimisation_set.star", *common, "--halves",
                     "clusters", "--cluster-distance-A", "300"],

@@ -37,13 +37,14 @@ def write_project(folder: JobFolder, series: list[ImportedSeries], parameters: I
         tilts[s.ts.name] = tomograms.tilt_table(s.ts.name).copy()
         tilts[s.ts.name]["rlnTomoNominalStageTiltAngle"] = s.nominal_deg
         if parameters.copy_stacks:
-            name = f"tilt_images/{s.ts.name}.mrcs"
-            copy_stack(folder.file(name), s, parameters)
+            path = folder.file(f"tilt_images/{s.ts.name}.mrcs")
+            copy_stack(path, s, parameters)
+            name = path_in_project(path)
             tilts[s.ts.name]["rlnMicrographName"] = text_column(
                 [f"{i + 1}@{name}" for i in range(s.ts.n_tilts)])
-    TomogramSet(table, tilts).write(folder.file("tomograms.star"), folder.path)
+    TomogramSet(table, tilts).write(folder.file("tomograms.star"))
     write_optimisation_set(folder.file("optimisation_set.star"),
-                           OptimisationSet(tomograms=folder.path / "tomograms.star"), folder.path)
+                           OptimisationSet(tomograms=folder.path / "tomograms.star"))
     outputs = {"tomograms": "tomograms.star", "optimisation_set": "optimisation_set.star"}
     dose = parameters.dose_per_tilt_e_per_A2
     for s in series:
@@ -53,6 +54,15 @@ def write_project(folder: JobFolder, series: list[ImportedSeries], parameters: I
     if parameters.export_imod:
         outputs |= write_imod(folder, [s.ts for s in series])
     return outputs
+
+
+def path_in_project(path: Path) -> str:
+    """A name relative to the current folder (RELION's project folder), absolute outside of it.
+
+    Tables of later jobs keep the name, so it must not depend on the folder of this job.
+    """
+    absolute, project = path.resolve(), Path().resolve()
+    return str(absolute.relative_to(project) if absolute.is_relative_to(project) else absolute)
 
 
 def write_imod(folder: JobFolder, series: list[TiltSeries]) -> dict[str, str]:

@@ -70,14 +70,14 @@ def import_relion(found: list[SeriesFiles], parameters: ImportParameters, folder
         particles_path, original, coordinate_pixel_A=parameters.coordinate_pixel_A)
     tomograms, moves_A, warnings = _with_even_sizes(original)
     series = [tomograms.tilt_series(name) for name in tomograms.names]
-    with_absolute_names(tomograms).write(folder.file("tomograms.star"), folder.path)
-    written = read_tomograms(folder.path / "tomograms.star", folder.path)
+    with_absolute_names(tomograms).write(folder.file("tomograms.star"))
+    written = read_tomograms(folder.path / "tomograms.star")
     members = OptimisationSet(tomograms=folder.path / "tomograms.star")
     results = {"tilt_series": len(series), "tilts": int(sum(ts.n_tilts for ts in series)),
                "pixel_A": series[0].pixel_A}
     outputs = {"tomograms": "tomograms.star", "optimisation_set": "optimisation_set.star"}
     if particles is None:
-        write_optimisation_set(folder.file("optimisation_set.star"), members, folder.path)
+        write_optimisation_set(folder.file("optimisation_set.star"), members)
     else:
         xyz_A = particles.xyz_A + moves_A[particles.i_tomo]
         outputs |= write_particle_set(folder, replace(particles, xyz_A=xyz_A), written, members)

@@ -2,6 +2,7 @@
 is the file's or the option's, and what nobody gave is asked for."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -211,6 +212,15 @@ def test_xf_and_xml_of_the_real_series_see_one_specimen(data_dir, tmp_path):
     assert np.sqrt((difference ** 2).sum(-1).mean()) < 40
     assert np.abs(difference).max() < 80
     assert np.argmin(b.pre_dose_e_per_A2) == 20
+
+
+def test_images_are_found_from_tables_that_later_jobs_write_elsewhere(etomo, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    tomograms = imported("--input", "TS_01", *REST, "--copy-stacks", "-o", Path("made"))
+    tomograms.write(tmp_path / "later" / "job" / "tomograms.star")
+    monkeypatch.chdir("/")
+    ts = read_tomograms(tmp_path / "later" / "job" / "tomograms.star").tilt_series("TS_01")
+    assert ts.image_size_px == SIZE
 
 
 def test_relion_project_comes_with_its_particles_and_all_else(data_dir, tmp_path):
