@@ -8,7 +8,8 @@ With orthonormal transforms the log-likelihood of a pose, over that of no partic
 better a map explains a particle than noise alone does: it is positive for a map that is right,
 and negative on average for any other one (Gibbs' inequality), so maps compare by the evidence
 of particles that they were not made from. The average of a round takes every particle at all poses
-by their probability.
+by their probability, and by that of there being a particle at all, E / (E + 1) for the mean
+likelihood E: seeds beside a lattice, or on its edge, are half of some lists.
 
 Evidence of the contrast-inverted map, -V, is found in passing (its cross term is the negative).
 Noise has no sign: on particles without any signal both are equal on average, whatever the
@@ -95,10 +96,12 @@ def expect(bands: BandSet, reference: Reference, rotations: Floats, shifts_px: F
         inverted[own] = _log_mean(-cross - height)[0]
         evidence[own], share = _log_mean(cross - height)
         at_pose += share.sum(axis=1, dtype=np.float64)
+        there = 1.0 / (1.0 + np.exp(-np.clip(evidence[own], -50.0, 50.0)))
         for i in range(share.shape[1]):
             flat = share[:, i].argmax()
             best[start + i] = divmod(int(flat), S)
             p_max[start + i] = share[:, i].flat[flat]
+        share *= there.astype(np.float32)[None, :, None]
         if total is not None and half is not None:
             for h in (1, 2):
                 inside = half[own] == h

@@ -87,3 +87,13 @@ def nearest_rotation(M: ArrayLike) -> Floats:
     u = u.copy()
     u[..., :, 2] *= sign[..., None]
     return np.asarray(u @ vt)
+
+
+def turn_of_z_to(direction: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The shortest rotation (3, 3) that takes the z axis to a direction (3,), of any length."""
+    unit = direction / np.linalg.norm(direction)
+    axis = np.cross([0.0, 0.0, 1.0], unit)
+    sine = float(np.linalg.norm(axis))
+    if sine < 1e-9:
+        return np.eye(3) if unit[2] > 0 else np.diag([1.0, -1.0, -1.0])
+    return rotation_from_vector(axis / sine * np.arctan2(sine, float(unit[2])))
