@@ -37,3 +37,22 @@ def particle_map(samples: BoxSamples, R_p2t: Floats, plans: FftPlans) -> NDArray
     centre = np.full(3, float(n // 2))
     turned = ndimage.affine_transform(volume, turn, centre - turn @ centre, order=3)
     return np.ascontiguousarray(turned, np.float32)
+
+
+def enlarged(data: NDArray[np.float32], size_px: int) -> NDArray[np.float32]:
+    """A cubic map (g, g, g) on a finer grid of the same width (size_px >= g), by zero-padding its
+    transform; centre voxels stay centres."""
+    g = len(data)
+    spectrum = np.fft.fftshift(np.fft.fftn(np.fft.ifftshift(data)))
+    padded = np.zeros((size_px,) * 3, np.complex128)
+    start = size_px // 2 - g // 2
+    own = slice(start, start + g)
+    padded[own, own, own] = spectrum
+    if g % 2 == 0 and size_px > g:
+        # the frequency -g/2 stands for its mate as well: a real map has half of each
+        for axis in range(3):
+            face: list[slice | int] = [slice(None)] * 3
+            face[axis] = start
+            padded[tuple(face)] = 0
+    fine = np.fft.ifftn(np.fft.ifftshift(padded)).real * (size_px / g) ** 3
+    return np.ascontiguousarray(np.fft.fftshift(fine), np.float32)

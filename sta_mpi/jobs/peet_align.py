@@ -14,16 +14,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sta_mpi.align.peet_frame import fitted_box, from_peet_map
-from sta_mpi.align.single_reference import particle_map
-from sta_mpi.errors import InputError, InputWarning, UsageError
-from sta_mpi.formats.mrc import read_mrc
+from sta_mpi.errors import InputWarning, UsageError
 from sta_mpi.jobs.align_loop import RoundLoop, open_store, shared_references
 from sta_mpi.jobs.align_output import write_outputs
 from sta_mpi.jobs.align_rounds import AlignRound, round_memory
-from sta_mpi.jobs.align_search import Search, reference_shapes
+from sta_mpi.jobs.align_search import Search
 from sta_mpi.jobs.align_state import LoopPoses, pack, start_state, unpack
-from sta_mpi.jobs.averaging import Setup, make_plans, make_setup
+from sta_mpi.jobs.averaging import Setup, make_setup
 from sta_mpi.jobs.engine import describe_job, open_checkpoints, run_stage
 from sta_mpi.jobs.folder import JobFolder, JobOutcome
 from sta_mpi.jobs.foreign_tables import with_own_table
@@ -35,6 +32,7 @@ from sta_mpi.jobs.peet_choice import (
     choose_for_reference,
     judge_particles,
 )
+from sta_mpi.jobs.peet_first import first_reference
 from sta_mpi.jobs.peet_input import PeetProject, load_project
 from sta_mpi.jobs.peet_keys import reports, unknown_keys, uses_of
 from sta_mpi.jobs.peet_output import PeetWriter
@@ -47,7 +45,6 @@ from sta_mpi.jobs.peet_rounds import (
 )
 from sta_mpi.jobs.peet_settings import PeetRun, read_peet_run
 from sta_mpi.jobs.reconstruction import MapOptions, Maps, map_options, write_maps
-from sta_mpi.jobs.reference_files import refuse_flat
 from sta_mpi.jobs.source_volumes import VolumeSource
 from sta_mpi.jobs.store_plan import describe_store
 from sta_mpi.parallel.accumulators import engine_memory
@@ -79,11 +76,6 @@ def prepare(parameters: AlignParameters) -> tuple[PeetProject, Setup, AlignParam
     _refuse_options(parameters)
     assert parameters.prm is not None
     run = read_peet_run(parameters.prm)
-    if isinstance(run.reference, int):
-        raise UsageError(
-            f"{run.source}: flgFairReference asks for a reference of 2^{run.reference} particles. "
-            "Make it with sta-mpi reference, name the map in the key reference, and set "
-            "flgFairReference = 0.")
     project = load_project(run, parameters.tomograms, parameters.seed)
     effective = effective_parameters(parameters, run)
     half = assign_halves(project.inputs.particles, parameters.halves, parameters.seed,
@@ -148,7 +140,8 @@ def run(parameters: AlignParameters, folder: JobFolder, runtime: Any) -> JobOutc
         state = unpack(checkpoints.load_state(runtime))
         shared = _Run(project, setup, effective, options, mask, loop, writer)
         if state is None:
-            state = start_state(setup, _first_reference(shared))
+            state = start_state(setup, first_reference(
+                project, setup, loop, float(writer.sign), effective))
             checkpoints.save_state(runtime, *pack(state))
         maps: list[Maps | None] = []
         for i_round in range(state.round_done, effective.iterations):
@@ -246,37 +239,6 @@ def _final_averages(state: LoopPoses, judged: Judged, shared: _Run) -> None:
     if too_many and shared.loop.runtime.is_root:
         warnings.warn(f"lstThresholds asks for {too_many[-1]} particles, {n_most} may be averaged: "
                       "all of them are.", InputWarning)
-
-
-def _first_reference(shared: _Run) -> NDArray[np.float32]:
-    """Reference of both half-sets, (2, 1, n, n, n): of a file, or one particle; collective."""
-    run, setup, runtime = shared.project.run, shared.setup, shared.loop.runtime
-    box = setup.sizes.box_px
-    if isinstance(run.reference, Path):
-        data = read_mrc(run.reference, permissive=True, pixel_A=1.0).data
-        if not np.isfinite(data).all():
-            raise InputError(f"reference {run.reference} holds NaN or Inf voxels. Mend the map.")
-        refuse_flat(data, run.reference, "reference")
-        turned = from_peet_map(fitted_box(data, box)) * shared.writer.sign
-        return np.ascontiguousarray(np.stack([turned, turned])[:, None])
-    assert isinstance(run.reference, tuple)
-    tomogram, number = run.reference
-    rows = np.flatnonzero((shared.project.tomogram == tomogram - 1)
-                          & (shared.project.number == number))
-    if not len(rows):
-        n = len(shared.project.rows_of(tomogram - 1))
-        raise InputError(f"{run.source}: reference = [{tomogram}, {number}], but tomogram "
-                         f"{tomogram} has {n} particles. Name one of them.")
-    row = int(rows[0])
-    plans = make_plans(setup, runtime, reference_shapes(setup))
-    setup.source.prepare(runtime, plans)
-    particles = shared.project.inputs.particles
-    observation = setup.source.observe(row, particles.offset_A[row])
-    if observation is None:
-        raise InputError(f"{run.source}: reference = [{tomogram}, {number}] lies at the edge of "
-                         "its tomogram, with less than its box inside. Name another particle.")
-    alone = particle_map(observation.samples(box), particles.R_p2t[row], plans)
-    return np.ascontiguousarray(np.stack([alone, alone])[:, None])
 
 
 def _empty(setup: Setup) -> LoopPoses:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
+from sta_mpi.align.observation import BoxSamples
 from sta_mpi.align.peet_frame import cropped, fitted_box, from_peet_map, to_peet_map
 from sta_mpi.align.peet_mask import blurred, cylinder_mask, file_mask, shell_mask
 from sta_mpi.align.peet_search import (
@@ -16,8 +17,10 @@ from sta_mpi.align.peet_search import (
     start_offsets,
     symmetry_turns,
 )
+from sta_mpi.align.single_reference import enlarged, particle_map
 from sta_mpi.geometry.peet import rp2t_from_peet
 from sta_mpi.geometry.rotations import angular_distance_deg
+from sta_mpi.signal.fft import FftPlans
 
 Z_TO_Y = Rotation.from_euler("x", -90, degrees=True).as_matrix()
 
@@ -149,3 +152,36 @@ def test_blurred_edge_is_a_gaussian_of_the_hard_one():
     assert line[6] > 0.99
     assert line[18] < 0.01
     assert np.array_equal(blurred(mask, np.nan), mask)
+
+
+def test_one_particle_becomes_a_map_in_its_own_axes():
+    plans, n = FftPlans(effort="estimate"), 16
+    z, y, x = (g - n // 2 for g in np.ogrid[:n, :n, :n])
+    R = Rotation.from_euler("xyz", [30, 40, 50], degrees=True).as_matrix()
+
+    def blobs(R):
+        """Three blobs at R times their places in the reference."""
+        places = R @ np.array([[4, 0, 0], [0, 3, 0], [0, 0, -4.0]]).T
+        return sum(w * np.exp(-((x - p[0]) ** 2 + (y - p[1]) ** 2 + (z - p[2]) ** 2) / 4)
+                   for w, p in zip((1, 2, 3), places.T, strict=True)).astype(np.float32)
+
+    seen = np.ones((n, n, n // 2 + 1), np.float32)
+    samples = BoxSamples(plans.rfft3(blobs(R)), seen, np.eye(3))
+    found = particle_map(samples, R, plans)
+    assert np.corrcoef(found.ravel(), blobs(np.eye(3)).ravel())[0, 1] > 0.99
+    assert np.corrcoef(found.ravel(), blobs(R.T).ravel())[0, 1] < 0.9
+    # what was not measured stays empty
+    noise = np.random.default_rng(1).standard_normal((n, n, n)).astype(np.float32)
+    seen[4:12] = 0
+    half_seen = particle_map(BoxSamples(plans.rfft3(noise) * seen, seen, np.eye(3)), np.eye(3),
+                             plans)
+    assert np.isfinite(half_seen).all()
+    assert half_seen.std() < 1
+
+
+def test_coarse_map_keeps_its_values_and_centre_on_a_finer_grid():
+    z, y, x = np.ogrid[:12, :12, :12]
+    coarse = np.exp(-((x - 7) ** 2 + (y - 6) ** 2 + (z - 5) ** 2) / 4.0).astype(np.float32)
+    fine = enlarged(coarse, 24)
+    assert np.allclose(fine[::2, ::2, ::2], coarse, atol=0.02)
+    assert np.unravel_index(np.argmax(fine), fine.shape) == (10, 12, 14)

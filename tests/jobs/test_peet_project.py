@@ -184,6 +184,30 @@ def test_results_of_a_peet_run_do_not_depend_on_ranks_and_survive_a_kill(
             aligned / "exact" / name).read_bytes(), name
 
 
+@pytest.mark.slow
+@pytest.mark.mpi
+def test_first_references_of_one_particle_and_of_the_tree_resemble_the_truth(
+        project, small_set, command, tmp_path):
+    still = {"dPhi": "{0}", "dTheta": "{0}", "dPsi": "{0}", "searchRadius": "{2}",
+             "hiCutoff": "{[0.15, 0.05]}", "lowCutoff": "{0}", "refThreshold": "{24}",
+             "duplicateShiftTolerance": "{0}", "lstThresholds": "[]"}
+    one = changed(project, "one.prm", **still, reference="[2, 3]")
+    tree = changed(project, "tree.prm", **still, reference="3", flgFairReference="1")
+    series = ["--tomograms", small_set.with_name("tomograms.star"), "--quiet"]
+    run = command(2, "align", one, *series, "-o", tmp_path / "one",
+                  "++", "align", tree, *series, "-o", tmp_path / "tree")
+    assert run.returncode == 0, run.stderr
+    given = read_mrc(project / "reference.mrc").data[:, 1:27].ravel()
+    alike = [np.corrcoef(read_mrc(tmp_path / name / "run_Ref1.mrc").data.ravel(), given)[0, 1]
+             for name in ("one", "tree")]
+    assert alike[0] > 0.4
+    assert alike[1] > max(0.7, alike[0])
+    many = changed(project, "many.prm", **still, reference="5", flgFairReference="1")
+    refused = command(1, "align", many, *series, "-o", tmp_path / "many")
+    assert refused.returncode != 0
+    assert "asks for a tree of 32 particles" in " ".join(refused.stderr.split())
+
+
 @pytest.mark.mpi
 def test_literal_grid_finds_the_nearest_poses_of_its_list(project, small_set, command, tmp_path):
     path = changed(project, "grid.prm", dPhi="{-8:4:8}", dTheta="{-4:4:4}", dPsi="{-4:4:4}",
@@ -372,7 +396,7 @@ BAD = {
     "less than outsideMaskRadius": {"insideMaskRadius": "20"},
     "less than hiCutoff": {"lowCutoff": "{[0.3, 0.05], [0, 0.05]}"},
     "numbers of particles, from 1": {"lstThresholds": "[0.5]"},
-    "Make it with sta-mpi reference": {"reference": "3", "flgFairReference": "1"},
+    "1 to 12 levels of 2^k particles": {"reference": "13", "flgFairReference": "1"},
     "expressions are not evaluated": {"szVol": "28 * 2"},
 }
 

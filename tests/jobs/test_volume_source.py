@@ -134,6 +134,39 @@ def test_results_from_tomograms_do_not_depend_on_ranks(command, bits, tomograms,
     assert bits(tmp_path / "r1") == bits(tmp_path / "r3")
 
 
+@pytest.mark.parametrize(("spacing", "is_clear"), [(34, True), (16, False)])
+def test_half_two_leaves_every_bit_of_half_one_alone(tmp_path, spacing, is_clear):
+    rng = np.random.default_rng(1)
+    box, n = 16, 4
+    grid = 8.0 + spacing * np.stack(np.meshgrid(range(n), range(n), indexing="ij"), -1).reshape(
+        -1, 2)
+    size = np.array([int(grid.max()) + 8] * 2 + [16 if not is_clear else 40])
+    places = np.column_stack([grid, np.full(len(grid), size[2] // 2)])
+    half = np.arange(len(grid)) % 2 + 1
+    volume = rng.standard_normal(size[::-1]).astype(np.float32)
+    rows = "\n".join(f"plain {x * 5:.3f} {y * 5:.3f} {z * 5:.3f} {h}" for (x, y, z), h in zip(
+        places - size / 2, half, strict=True))
+    (tmp_path / "p.star").write_text(
+        "data_particles\n\nloop_\n_rlnTomoName #1\n_rlnCenteredCoordinateXAngst #2\n"
+        "_rlnCenteredCoordinateYAngst #3\n_rlnCenteredCoordinateZAngst #4\n"
+        f"_rlnRandomSubset #5\n{rows}\n")
+    observed = []
+    for marker in (0.0, 50.0):
+        for x, y, z in places[half == 2].astype(int):
+            volume[z - 2 : z + 2, y - 2 : y + 2, x - 2 : x + 2] += marker
+        write_volume(tmp_path / "plain.mrc", volume, 5.0)
+        source = prepare_setup(AverageParameters(
+            output=tmp_path / "out", tomogram=(tmp_path / "plain.mrc",), box_px=box,
+            particles=tmp_path / "p.star")).source
+        source.prepare(None, FftPlans(effort="estimate"))
+        observed.append([source.observe(i, np.zeros(3)).merged for i in range(len(places))])
+    noise_places = source._noise_places(1, 0)
+    assert (len(noise_places) != (half == 1).sum()) == is_clear
+    for h, plain, marked in zip(half, *observed, strict=True):
+        assert np.array_equal(plain.weight_rft, marked.weight_rft)
+        assert np.array_equal(plain.data_rft, marked.data_rft) == (h == 1)
+
+
 BAD = {
     "names no reconstructed volume": {"tomograms": "tomograms.star"},
     "--box-px is needed": {"box_px": None},
