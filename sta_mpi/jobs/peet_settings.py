@@ -4,7 +4,6 @@ Lengths are voxels of the tomograms, angles degrees, frequencies cycles a voxel,
 Errors name the key, its line, what was found and what is expected.
 """
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,11 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sta_mpi.errors import InputError
-from sta_mpi.formats.matlab_values import Cell, format_value, numbers_of
-from sta_mpi.formats.paths import find_file
+from sta_mpi.formats.matlab_values import Cell, numbers_of
 from sta_mpi.formats.peet_prm import PrmFile, read_prm
-from sta_mpi.formats.peet_project import tomogram_file
+from sta_mpi.jobs.peet_values import PrmReader
 
 Floats = NDArray[np.float64]
 
@@ -99,101 +96,6 @@ class PeetRun:
         return max(self.size_px) + max(self.size_px) % 2
 
 
-class _Reader:
-    """Values of keys with messages that name their line."""
-
-    def __init__(self, prm: PrmFile, path: Path) -> None:
-        self.prm, self.path = prm, path
-
-    def fault(self, key: str, expected: str) -> InputError:
-        """What is wrong with the value of a key."""
-        if key not in self.prm:
-            return InputError(f"{self.path}: {key} is missing, expected {expected}. Add a line "
-                              f"{key} = ...")
-        lines = self.prm.text().splitlines()
-        found = [i for i, line in enumerate(lines, 1) if re.match(rf"\s*{key}\s*=", line)]
-        where = f", line {found[-1]}" if found else ""
-        return InputError(f"{self.path}{where}: {key} = {format_value(self.prm[key])[:80]}, "
-                          f"expected {expected}. Correct the line.")
-
-    def flag(self, key: str, default: bool) -> bool:
-        """0 or 1."""
-        return bool(self.integer(key, int(default), (0, 1)))
-
-    def integer(self, key: str, default: int, among: tuple[int, ...] | range) -> int:
-        """One whole number among some."""
-        value = self.number(key, float(default))
-        if not np.isfinite(value):
-            return default
-        if value != int(value) or int(value) not in among:
-            shown = (f"{among.start} to {among.stop - 1}" if isinstance(among, range)
-                     else " or ".join(map(str, among)))
-            raise self.fault(key, shown)
-        return int(value)
-
-    def number(self, key: str, default: float) -> float:
-        """One number, NaN where the file says so; `default` where absent or empty."""
-        if key not in self.prm:
-            return default
-        values = self.all_numbers(key)
-        if len(values) > 1:
-            raise self.fault(key, "one number")
-        return float(values[0]) if len(values) else default
-
-    def all_numbers(self, key: str) -> Floats:
-        """All numbers of a key in order."""
-        parts = self.parts(key)
-        return np.concatenate(parts) if parts else np.zeros(0)
-
-    def parts(self, key: str) -> list[Floats]:
-        """The numbers of each item of a cell array."""
-        try:
-            return [numbers_of(item) for item in self.prm.cells(key)]
-        except Exception as error:
-            raise self.fault(key, "numbers") from error
-
-    def word(self, key: str, default: str, among: tuple[str, ...] | None = None) -> str:
-        """A text."""
-        if key not in self.prm:
-            return default
-        value = self.prm[key]
-        if not isinstance(value, str) or (among is not None and value not in among):
-            raise self.fault(key, "a text in quotes" if among is None else
-                             " or ".join(repr(a) for a in among))
-        return value
-
-    def files(self, key: str) -> list[Path]:
-        """Files named by a key, beside the parameter file where the names lead nowhere."""
-        items = self.prm.cells(key) if key in self.prm else []
-        if not items or not all(isinstance(item, str) for item in items):
-            raise self.fault(key, "a list of file names {'a', 'b'}")
-        return [self.file(key, str(item)) for item in items]
-
-    def file(self, key: str, name: str) -> Path:
-        """One file."""
-        found = find_file(name, self.path) or find_file(tomogram_file(name), self.path)
-        if found is None:
-            raise self.fault(key, f"files that exist; {name!r} is neither there nor beside the "
-                                  "parameter file")
-        return found
-
-    def per_iteration(self, key: str, n: int, default: Any) -> list[Any]:
-        """One item an iteration; `default` for all where the key is absent or empty.
-
-        Keys of one number an iteration (a scalar default) may be a plain vector.
-        """
-        if key not in self.prm or not self.prm.cells(key):
-            return [np.atleast_1d(default)] * n
-        parts = self.parts(key)
-        if not isinstance(self.prm[key], Cell) and np.isscalar(default):
-            parts = [np.array([v]) for part in parts for v in part]
-            if not parts:
-                return [np.atleast_1d(default)] * n
-        if len(parts) != n:
-            raise self.fault(key, f"{n} items, one an iteration as dPhi has")
-        return parts
-
-
 def read_peet_run(path: Path) -> PeetRun:
     """Read and check a parameter file.
 
@@ -202,7 +104,7 @@ def read_peet_run(path: Path) -> PeetRun:
     InputError, FormatError    with the line
     """
     prm = read_prm(path)
-    read = _Reader(prm, Path(path))
+    read = PrmReader(prm, Path(path))
     volumes, models = read.files("fnVolume"), read.files("fnModParticle")
     if len(models) != len(volumes):
         raise read.fault("fnModParticle", f"{len(volumes)} models, one a tomogram of fnVolume")
@@ -234,7 +136,7 @@ def read_peet_run(path: Path) -> PeetRun:
         read.flag("flgRemoveDuplicates", False), read.flag("flgNoReferenceRefinement", False))
 
 
-def _iterations(read: _Reader) -> list[Iteration]:
+def _iterations(read: PrmReader) -> list[Iteration]:
     if "dPhi" not in read.prm or not read.prm.cells("dPhi"):
         raise read.fault("dPhi", "a cell array with a list of angles an iteration")
     angles = {}
@@ -267,14 +169,14 @@ def _iterations(read: _Reader) -> list[Iteration]:
         for i in range(n)]
 
 
-def _xyz(read: _Reader, part: Floats) -> tuple[float, float, float]:
+def _xyz(read: PrmReader, part: Floats) -> tuple[float, float, float]:
     values = np.repeat(part, 3) if len(part) == 1 else part
     if len(values) != 3 or not np.isfinite(values).all() or (values < 0).any():
         raise read.fault("searchRadius", "a radius or [x y z] an iteration [voxels]")
     return float(values[0]), float(values[1]), float(values[2])
 
 
-def _filter(read: _Reader, key: str, part: Floats) -> tuple[float, float]:
+def _filter(read: PrmReader, key: str, part: Floats) -> tuple[float, float]:
     if len(part) not in (1, 2) or not np.isfinite(part).all():
         raise read.fault(key, "[cutoff sigma] an iteration [cycles a voxel]")
     cutoff, sigma = float(part[0]), float(part[1]) if len(part) == 2 else 0.05
@@ -283,7 +185,7 @@ def _filter(read: _Reader, key: str, part: Floats) -> tuple[float, float]:
     return cutoff, sigma
 
 
-def _init(read: _Reader, n: int) -> int | list[Path]:
+def _init(read: PrmReader, n: int) -> int | list[Path]:
     if "initMOTL" not in read.prm:
         return 0
     if all(isinstance(item, str) for item in read.prm.cells("initMOTL")):
@@ -294,7 +196,7 @@ def _init(read: _Reader, n: int) -> int | list[Path]:
     return read.integer("initMOTL", 0, range(5))
 
 
-def _tilt_ranges(read: _Reader, n: int) -> list[tuple[float, float] | Path | None]:
+def _tilt_ranges(read: PrmReader, n: int) -> list[tuple[float, float] | Path | None]:
     if "tiltRange" not in read.prm:
         return [None] * n
     value = read.prm["tiltRange"]
@@ -320,7 +222,7 @@ def _tilt_ranges(read: _Reader, n: int) -> list[tuple[float, float] | Path | Non
     return ranges
 
 
-def _reference(read: _Reader, n: int) -> Path | tuple[int, int] | int:
+def _reference(read: PrmReader, n: int) -> Path | tuple[int, int] | int:
     if "reference" not in read.prm:
         raise read.fault("reference", "a file, [tomogram particle], or levels of the pairwise tree")
     value = read.prm["reference"]
@@ -337,7 +239,7 @@ def _reference(read: _Reader, n: int) -> Path | tuple[int, int] | int:
     return int(numbers[0]), int(numbers[1])
 
 
-def _edge_shift(read: _Reader) -> float:
+def _edge_shift(read: PrmReader) -> float:
     value = read.number("edgeShift", 1.0)
     if not np.isfinite(value):
         return 1.0
@@ -346,7 +248,7 @@ def _edge_shift(read: _Reader) -> float:
     return value
 
 
-def _mask(read: _Reader) -> MaskSettings:
+def _mask(read: PrmReader) -> MaskSettings:
     kind, file = read.word("maskType", "none"), None
     if kind not in ("none", "sphere", "cylinder"):
         kind, file = "file", read.file("maskType", kind)
@@ -365,13 +267,13 @@ def _mask(read: _Reader) -> MaskSettings:
                         read.number("maskBlurStdDev", float("nan")))
 
 
-def _classes(read: _Reader) -> list[int]:
+def _classes(read: PrmReader) -> list[int]:
     if "selectClassID" not in read.prm:
         return []
     return [int(v) for v in read.all_numbers("selectClassID") if np.isfinite(v)]
 
 
-def _numbers(read: _Reader, key: str, n: int) -> list[Any]:
+def _numbers(read: PrmReader, key: str, n: int) -> list[Any]:
     if key not in read.prm:
         return []
     parts = read.parts(key)
