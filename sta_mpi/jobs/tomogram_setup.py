@@ -1,13 +1,14 @@
 """What `tomogram` fixes before it starts: series, sizes, sampling, slabs, files."""
 
 import math
+import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from sta_mpi.data import TiltSeries
-from sta_mpi.errors import InputError, UsageError
+from sta_mpi.errors import InputError, InputWarning, UsageError
 from sta_mpi.formats.mrc_sections import SectionWriter
 from sta_mpi.formats.reconstructed_tomograms import binned_size_px
 from sta_mpi.formats.relion_sets import read_optimisation_set
@@ -125,11 +126,12 @@ def tomogram_file(p: TomogramParameters) -> Path:
 def make_setup(p: TomogramParameters, folder: Path) -> TomogramSetup:
     """Read and check the input, choose sizes."""
     source = tomogram_file(p)
-    tomograms, _ = even_sizes(read_tomograms(source))
+    tomograms, moves = even_sizes(read_tomograms(source))
     if not len(tomograms):
         raise InputError(f"{source}: the tomogram table is empty. Give aligned tilt series.")
     for name in p.series:
         tomograms.row(name)
+    _warn_of_moves(moves)
     names = [name for name in tomograms.names if not p.series or name in p.series]
     series = [_resized(tomograms.tilt_series(name), p) for name in names]
     check_series(source, series)
@@ -144,6 +146,17 @@ def make_setup(p: TomogramParameters, folder: Path) -> TomogramSetup:
     _refuse_equal_files(names, source)
     plans = [_plan(ts, tomograms, p, max(binning, 1.0), source) for ts in series]
     return TomogramSetup(p, source, tomograms, plans, max(binning, 1.0), voxel_A, folder)
+
+
+def _warn_of_moves(moves: dict[str, np.ndarray]) -> None:
+    """Say that odd sizes became even, where they did."""
+    moved = [name for name, move_A in moves.items() if np.any(move_A)]
+    if moved:
+        warnings.warn(
+            f"{len(moved)} tomograms, first {moved[0]}, have odd sizes, which RELION reads half a "
+            f"pixel off: they become one pixel smaller, and centred coordinates made for the old "
+            f"tables have to be moved by {', '.join(f'{v:g}' for v in moves[moved[0]])} Å",
+            InputWarning, stacklevel=3)
 
 
 def _resized(ts: TiltSeries, p: TomogramParameters) -> TiltSeries:

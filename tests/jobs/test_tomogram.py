@@ -7,12 +7,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import scipy.ndimage
 from click.testing import CliRunner
 
 from sta_mpi.cli.main import cli
 from sta_mpi.formats.mrc import read_header, read_mrc
 from sta_mpi.formats.mrc_write import write_mrc
+from sta_mpi.formats.relion_particles import read_particles
+from sta_mpi.formats.relion_sets import read_optimisation_set
 from sta_mpi.formats.relion_tomograms import TomogramSet, read_tomograms
+from sta_mpi.formats.star import read_star, write_star
+from sta_mpi.geometry.projection import angles_from_projection
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "prepare"))
 from blob_series import make_series, project_blobs
@@ -35,6 +40,22 @@ def write_series(folder, series, noise_sd=0.3):
     TomogramSet.from_tilt_series([replace(series, image_names=names)]).write(
         folder / "tomograms.star", folder)
     return folder / "tomograms.star"
+
+
+def write_odd_series(folder, series):
+    """Like `write_series`, of a size that the program itself does not write."""
+    path = write_series(folder, replace(series, tomogram_size_px=(96, 80, 48)))
+    tilts = folder / "tilt_series" / "TS.star"
+    star = read_star(tilts)
+    # what RELION would hold: angles and shifts about its integer centre
+    _, _, _, shift_A, _ = angles_from_projection(series.P, series.tomogram_size_px, 4.0)
+    star.first["rlnTomoXShiftAngst"], star.first["rlnTomoYShiftAngst"] = shift_A.T
+    write_star(tilts, list(star))
+    table = read_star(path)["global"]
+    table["rlnTomoSizeX"] = [97]
+    write_star(path, [table])
+    assert read_tomograms(path).size_px("TS") == (97, 80, 48)
+    return path
 
 
 @pytest.fixture(scope="module")
@@ -86,6 +107,37 @@ def test_blobs_are_dark_at_the_place_that_the_written_table_says(made):
     for xyz, _, _ in BLOBS:
         at = found.index_xyz(np.array(xyz) * 4.0)
         np.testing.assert_array_equal(peak_xyz(volume(made), at), at)
+
+
+def test_simulated_particles_are_dark_spots_at_their_planted_places(tmp_path):
+    """Particles with their mass in their centre, made by the simulator, average to a spot there."""
+    done = CliRunner().invoke(cli, [
+        "simulate", "--n-series", "1", "--n-particles", "25", "--pixel-A", "6", "--noise-sd", "0",
+        "--image-width-px", "160", "--image-height-px", "160", "--thickness-A", "500",
+        "--tilt-step-deg", "6", "--phantom", "D2", "--phantom-radius-A", "45",
+        "--phantom-detail-A", "6", "--quiet", "-o", str(tmp_path / "in")])
+    assert done.exit_code == 0, done.output
+    done = CliRunner().invoke(cli, [
+        "tomogram", "--optimisation-set", str(tmp_path / "in/optimisation_set.star"), "--voxel-A",
+        "12", "--ctf", "flip", "--no-dose-weighting", "--quiet", "-o", str(tmp_path / "out")])
+    assert done.exit_code == 0, done.output
+    tomograms = read_tomograms(tmp_path / "out/tomograms.star")
+    found = tomograms.reconstructed(tomograms.names[0])
+    particles = read_particles(tmp_path / "in/particles.star", tomograms)
+    index = found.index_xyz(particles.position_A)
+    data = read_mrc(found.path).data
+    inside = ((index > 8) & (index < np.array(found.size_px) - 9)).all(axis=1)
+    reach = np.arange(-6, 7)
+    grid = np.stack(np.meshgrid(reach, reach, reach, indexing="ij"))       # z, y, x
+    mean = np.mean([scipy.ndimage.map_coordinates(
+        data, grid + at[::-1, None, None, None], order=3) for at in index[inside]], axis=0)
+    weight = np.maximum(-mean - 0.5 * -mean.min(), 0)
+    centroid = (grid * weight).sum(axis=(1, 2, 3)) / weight.sum()
+    assert inside.sum() >= 10
+    # fringes of neighbours are left; half a voxel off would be 0.5
+    assert np.abs(centroid).max() < 0.25
+    members = read_optimisation_set(tmp_path / "out/optimisation_set.star")
+    assert members.tomograms == tmp_path / "out/tomograms.star"
 
 
 def test_label_and_report_say_that_protein_is_dark(made):
@@ -213,6 +265,21 @@ def test_two_axes_are_refused_by_the_ramp(run, tmp_path):
     assert done.exit_code == 3
     assert "--weighting exact" in done.output
     assert run(tmp_path / "exact", "--weighting", "exact", given=given).exit_code == 0
+
+
+def test_odd_sizes_become_even_and_the_move_is_told(run, tmp_path):
+    series = make_series(TILTS, size_px=(97, 80, 48), image_px=IMAGE_PX)
+    given = write_odd_series(tmp_path, series)
+    done = run(tmp_path / "out", given=given)
+    assert done.exit_code == 0, done.output
+    warnings = json.loads((tmp_path / "out" / "job.json").read_text())["warnings"]
+    assert any("moved by 2, 0, 0" in text for text in warnings)
+    found = read_tomograms(tmp_path / "out" / "tomograms.star").reconstructed("TS")
+    assert found.unbinned_size_px == (96, 80, 48)
+    for xyz, _, _ in BLOBS:
+        # the centre of the new coordinates is half a pixel lower in x
+        at = found.index_xyz(np.array(xyz) * 4.0 + [2.0, 0, 0])
+        assert np.abs(peak_xyz(volume(tmp_path / "out"), at) - at).max() <= 0.5
 
 
 def test_missing_stack_is_named(run, tmp_path):
