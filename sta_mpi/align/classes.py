@@ -31,6 +31,18 @@ def class_posteriors(log_evidence: Floats) -> Floats:
     return out
 
 
+def mean_log_evidence(log_evidence: Floats) -> float:
+    """Mean over particles of the log of the sum over classes of (n, K) evidence with the shares.
+
+    Examples
+    --------
+    >>> round(mean_log_evidence(np.log([[0.25, 0.75], [0.5, 0.5]])), 6)
+    0.0
+    """
+    top = log_evidence.max(axis=1, keepdims=True)
+    return float(np.mean(top[:, 0] + np.log(np.exp(log_evidence - top).sum(axis=1))))
+
+
 def class_shares(posteriors: Floats) -> Floats:
     """Share (K,) of each class among the particles that have a probability."""
     total = posteriors.sum(axis=0)

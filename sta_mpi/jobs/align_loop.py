@@ -63,6 +63,7 @@ class RoundLoop:
         self.setup, self._store = setup, store
         self.folder, self.runtime, self.checkpoints = folder, runtime, checkpoints
         self.stages: list[Any] = []
+        self.tilt_weights: Floats | None = None
         self._has_room = False
         self.holders: dict[int, int] = {}
 
@@ -82,6 +83,7 @@ class RoundLoop:
         result = run_stage(
             job, self.folder, runtime, parameters, self.checkpoints, memory, self.holders)
         self._has_room = True
+        self.tilt_weights = job.tilt_weights
         self.keep_holders(result)
         maps, columns = result.outputs
         check_any_seen(columns["n_slices"], setup)

@@ -26,6 +26,13 @@ from sta_mpi.jobs.averaging import (
 from sta_mpi.jobs.given_classes import GivenClasses
 from sta_mpi.jobs.reconstruction import MapOptions, half_name, half_sum_specs, reconstruct
 from sta_mpi.jobs.sources import refuse_all_bad
+from sta_mpi.jobs.tilt_weights import (
+    NAME,
+    add_weights,
+    collect_weights,
+    no_weights,
+    tilt_weight_spec,
+)
 from sta_mpi.parallel.job import Partial, SumSpec, Unit
 from sta_mpi.parallel.memory import MemoryPlan
 
@@ -153,6 +160,7 @@ class AlignRound:
         self.name = f"round {search.i_round + 1}"
         self.setup, self.search, self.grey, self._tag = setup, search, grey, tag
         self.options = options
+        self.tilt_weights: Floats | None = None
 
     def units(self) -> list[Unit]:
         """Chunks of one series and half."""
@@ -160,7 +168,8 @@ class AlignRound:
 
     def sum_specs(self) -> dict[str, SumSpec]:
         """The sums of both halves of every class."""
-        return half_sum_specs(self.setup.sizes, n_slices(self.setup), self.search.n_classes)
+        return {**half_sum_specs(self.setup.sizes, n_slices(self.setup), self.search.n_classes),
+                **tilt_weight_spec(self.setup)}
 
     def row_specs(self) -> dict[str, tuple[tuple[int, ...], str]]:
         """Pose and scores of each particle."""
@@ -191,23 +200,26 @@ class AlignRound:
             sums.clear()
         values: dict[str, list[Any]] = {name: [] for name in self.row_specs()}
         left_out: list[tuple[int, str]] = []
+        weights = no_weights(self.setup)
         for row, found in zip(rows, context.searcher.align(rows, half), strict=True):
             if found.fault:
                 left_out.append((int(row), found.fault))
-            columns = {**found.columns, "n_slices": self._insert(context.sums, found)}
+            columns = {**found.columns,
+                       "n_slices": self._insert(context.sums, found, int(row), weights)}
             for name, column in values.items():
                 column.append(columns[name])
         refuse_all_bad(left_out, len(rows))
         totals = {half_name(half, k, self.search.n_classes): s.total()
                   for k, s in enumerate(context.sums)}
-        return Partial(
-            totals, rows, {name: np.array(v) for name, v in values.items()}, left_out)
+        return Partial({**totals, NAME: weights}, rows,
+                       {name: np.array(v) for name, v in values.items()}, left_out)
 
-    def _insert(self, sums: list[UnitSums], found: Found) -> int:
+    def _insert(self, sums: list[UnitSums], found: Found, row: int, weights: Floats) -> int:
         """Slices of a particle that entered the averages."""
         if found.observation is None:
             return 0
         samples = found.observation.samples(self.setup.sizes.grid_px)
+        add_weights(weights, int(self.setup.inputs.particles.i_tomo[row]), samples)
         for mode in found.modes:
             sums[mode.i_reference].insert_samples(
                 samples.centred(mode.shift_xyz_px).scaled(mode.weight), mode.R_p2t)
@@ -216,6 +228,7 @@ class AlignRound:
     def finish(self, reduced: Any, runtime: Any) -> tuple[Any, dict[str, NDArray[Any]]]:
         """Maps of all classes on rank 0, poses and scores on all ranks."""
         n = self.search.n_classes
+        self.tilt_weights = collect_weights(reduced, runtime)
         maps = [reconstruct(reduced, runtime, self.setup.sizes, self.options,
                             self.setup.source.gain, (k, n)) for k in range(n)]
         return maps, {name: reduced.rows(name) for name in self.row_specs()}

@@ -28,6 +28,7 @@ class LoopPoses:
     columns : dict                      per-particle results of the last round
     history : list of dict              one entry a round
     grey : (2,) or None                 grey scales of the round in hand, once they are known
+    best : dict                         arrays of the best of several starts so far (classify)
     """
 
     round_done: int
@@ -39,6 +40,7 @@ class LoopPoses:
     columns: dict[str, NDArray[Any]] = field(default_factory=dict)
     history: list[dict[str, float]] = field(default_factory=list)
     grey: tuple[float, float] | None = None
+    best: dict[str, NDArray[Any]] = field(default_factory=dict)
 
     def move(self, R_p2t: Floats, offset_A: Floats, aligned: NDArray[np.bool_],
              voxel_A: float) -> None:
@@ -64,6 +66,7 @@ def pack(state: LoopPoses) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         "R_p2t": state.R_p2t, "offset_A": state.offset_A, "anchor_A": state.anchor_A,
         "references": state.references, "fsc": state.fsc}
     arrays |= {f"column_{name}": values for name, values in state.columns.items()}
+    arrays |= {f"best_{name}": values for name, values in state.best.items()}
     return {"round_done": state.round_done, "history": state.history, "grey": state.grey}, arrays
 
 
@@ -72,10 +75,10 @@ def unpack(saved: LoopState | None) -> LoopPoses | None:
     if saved is None:
         return None
     arrays, position = saved.arrays, saved.position
-    columns = {name.removeprefix("column_"): values for name, values in arrays.items()
-               if name.startswith("column_")}
+    columns, best = ({name.removeprefix(prefix): values for name, values in arrays.items()
+                      if name.startswith(prefix)} for prefix in ("column_", "best_"))
     grey = position["grey"]
     return LoopPoses(int(position["round_done"]), arrays["R_p2t"], arrays["offset_A"],
                      arrays["anchor_A"], arrays["references"], arrays["fsc"], columns,
                      position["history"],
-                     None if grey is None else (float(grey[0]), float(grey[1])))
+                     None if grey is None else (float(grey[0]), float(grey[1])), best)

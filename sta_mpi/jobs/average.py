@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sta_mpi.align.symmetrise import Helix
 from sta_mpi.errors import ParticleError
@@ -39,6 +40,14 @@ from sta_mpi.jobs.reconstruction import (
     write_maps,
 )
 from sta_mpi.jobs.sources import refuse_all_bad
+from sta_mpi.jobs.tilt_weights import (
+    NAME,
+    add_weights,
+    collect_weights,
+    no_weights,
+    tilt_weight_spec,
+    weight_section,
+)
 from sta_mpi.jobs.volume_setup import contrast_warnings
 from sta_mpi.parallel.job import Partial, SumSpec, Unit
 
@@ -64,6 +73,7 @@ class AverageJob:
         self.setup = setup
         self._options = options or map_options(setup.parameters, setup.sizes)
         self._fingerprint = fingerprint
+        self.tilt_weights: NDArray[np.float64] | None = None
 
     def units(self) -> list[Unit]:
         """Chunks of one series and half."""
@@ -71,7 +81,8 @@ class AverageJob:
 
     def sum_specs(self) -> dict[str, SumSpec]:
         """The sums of both halves."""
-        return half_sum_specs(self.setup.sizes, n_slices(self.setup))
+        return {**half_sum_specs(self.setup.sizes, n_slices(self.setup)),
+                **tilt_weight_spec(self.setup)}
 
     def row_specs(self) -> dict[str, tuple[tuple[int, ...], str]]:
         """Number of slices of each particle."""
@@ -93,7 +104,7 @@ class AverageJob:
         half, rows = unit.payload
         particles = context.setup.inputs.particles
         context.sums.clear()
-        counts = np.zeros(len(rows), np.int32)
+        counts, weights = np.zeros(len(rows), np.int32), no_weights(context.setup)
         left_out: list[tuple[int, str]] = []
         for i, row in enumerate(rows):
             try:
@@ -101,15 +112,20 @@ class AverageJob:
             except ParticleError as error:
                 left_out.append((int(row), str(error)))
                 continue
-            counts[i] = context.sums.insert(observation, particles.R_p2t[row])
+            if observation is not None:
+                samples = observation.samples(context.setup.sizes.grid_px)
+                context.sums.insert_samples(samples, particles.R_p2t[row])
+                add_weights(weights, int(particles.i_tomo[row]), samples)
+                counts[i] = samples.n_slices
         refuse_all_bad(left_out, len(rows))
-        return Partial(
-            {f"half{half}": context.sums.total()}, rows, {"n_slices": counts}, left_out)
+        return Partial({f"half{half}": context.sums.total(), NAME: weights}, rows,
+                       {"n_slices": counts}, left_out)
 
     def finish(self, reduced: Any, runtime: Any) -> tuple[Maps | None, Any]:
         """Maps on rank 0, and the number of slices of every particle."""
         maps = reconstruct(reduced, runtime, self.setup.sizes, self._options,
                            self.setup.source.gain)
+        self.tilt_weights = collect_weights(reduced, runtime)
         return maps, reduced.rows("n_slices")
 
 
@@ -145,7 +161,8 @@ def run(parameters: AverageParameters, folder: JobFolder, runtime: Any) -> JobOu
         "particles": len(inputs.particles), "tilt_series": len(inputs.used_series),
         "source": setup.source.kind, "slices": int(counts.sum()),
         **map_results(maps), **engine_results(result)}
-    sections = map_sections(maps, inputs.particles, parameters.symmetry)
+    sections = [*map_sections(maps, inputs.particles, parameters.symmetry),
+                *weight_section(setup, job.tilt_weights)]
     warnings = [*left_out_warnings([result]), *_warnings(counts),
                 *contrast_warnings(setup.source.kind, maps.merged.data)]
     return JobOutcome(results, outputs, sections, warnings, [result], predicted)

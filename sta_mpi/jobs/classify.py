@@ -39,6 +39,7 @@ from sta_mpi.jobs.align_rounds import AlignRound
 from sta_mpi.jobs.align_search import Search
 from sta_mpi.jobs.align_state import LoopPoses, pack, start_state, unpack
 from sta_mpi.jobs.averaging import Setup, make_setup
+from sta_mpi.jobs.classify_contest import ROUNDS_A_START, compete
 from sta_mpi.jobs.classify_output import write_classes
 from sta_mpi.jobs.classify_start import start_classes
 from sta_mpi.jobs.engine import describe_job, open_checkpoints
@@ -49,6 +50,7 @@ from sta_mpi.jobs.parameters.classify import ClassifyParameters
 from sta_mpi.jobs.reconstruction import MapOptions, Maps, map_options
 from sta_mpi.jobs.reference_files import read_mask, read_references, reference_files
 from sta_mpi.jobs.search_options import LEAST_SHELLS, check_band, check_options
+from sta_mpi.jobs.tilt_weights import weight_section
 
 Floats = NDArray[np.float64]
 Mask = NDArray[np.float32] | None
@@ -127,14 +129,47 @@ def run(parameters: ClassifyParameters, folder: JobFolder, runtime: Any) -> JobO
                 references = np.zeros(
                     (2, parameters.n_classes, *(setup.sizes.box_px,) * 3), np.float32)
             state = start_state(own, references)
-        labels = None
-        if state.round_done == 0 and not _has_references(parameters):
-            labels = start_classes(parameters, loop, mask if focus is None else focus)
-        maps = _rounds(parameters, own, (mask, focus), options, loop, state, labels)
+        masks = (mask, focus)
+        maps = _rounds(parameters, own, masks, options, loop, state,
+                       _first_labels(parameters, own, masks, options, loop, state))
     if not runtime.is_root:
         return JobOutcome()
-    return write_classes(parameters, folder, setup, state, [m for m in maps if m is not None],
-                         loop.stages)
+    outcome = write_classes(parameters, folder, setup, state, [m for m in maps if m is not None],
+                            loop.stages)
+    outcome.sections += weight_section(setup, loop.tilt_weights)
+    return outcome
+
+
+def _first_labels(parameters: ClassifyParameters, setup: Setup, masks: tuple[Mask, Mask],
+                  options: MapOptions, loop: RoundLoop, state: LoopPoses
+                  ) -> NDArray[np.intp] | None:
+    """Labels of the first classes; None where references make them, or they are made."""
+    if state.history and not _is_contest(parameters, state):
+        return None
+    if _has_references(parameters):
+        return None
+    if parameters.random_starts > 1:
+        return compete(parameters, loop, state, lambda state, labels: _round(
+            parameters, setup, masks, options, loop, state, labels))
+    mask, focus = masks
+    return start_classes(parameters, loop, mask if focus is None else focus)
+
+
+def _is_contest(parameters: ClassifyParameters, state: LoopPoses) -> bool:
+    """Whether random starts still compete."""
+    return (parameters.random_starts > 1
+            and state.round_done < parameters.random_starts * (ROUNDS_A_START + 1))
+
+
+def _round(parameters: ClassifyParameters, setup: Setup, masks: tuple[Mask, Mask],
+           options: MapOptions, loop: RoundLoop, state: LoopPoses,
+           labels: NDArray[np.intp] | None) -> list[Maps | None]:
+    """Put particles into given classes, or score them, and average."""
+    search = make_search(state, parameters, setup, masks, labels)
+    before = labels_of(state)
+    maps = loop.round(search, state, options)
+    _note(state, before, parameters.n_classes, labels is not None)
+    return maps
 
 
 def _rounds(parameters: ClassifyParameters, setup: Setup, masks: tuple[Mask, Mask],
@@ -143,11 +178,8 @@ def _rounds(parameters: ClassifyParameters, setup: Setup, masks: tuple[Mask, Mas
     """First averages where there are none, then rounds until particles stay."""
     maps: list[Maps | None] = []
     while not (is_finished(parameters, state) and maps):
-        labels = first if state.round_done == 0 else _split(parameters, setup, state)
-        search = make_search(state, parameters, setup, masks, labels)
-        before = labels_of(state)
-        maps = loop.round(search, state, options)
-        _note(state, before, parameters.n_classes, labels is not None)
+        labels = _split(parameters, setup, state) if state.history else first
+        maps = _round(parameters, setup, masks, options, loop, state, labels)
         # the last round ends with the outputs: until they are written, its own units count
         if not is_finished(parameters, state):
             loop.checkpoints.save_state(loop.runtime, *pack(state))
@@ -159,7 +191,7 @@ def _split(parameters: ClassifyParameters, setup: Setup, state: LoopPoses
     """Labels that fill classes which the last round left empty; None where there are none."""
     if not state.history or state.history[-1]["is_given"] > 0:
         return None
-    splits = sum(h["is_given"] for h in state.history if h["round"] > 1)
+    splits = sum(h["is_given"] for h in state.history[1:])
     empty = empty_classes(_shares(state, parameters.n_classes), parameters.least_share)
     if not len(empty) or splits >= MOST_SPLITS:
         return None
@@ -178,7 +210,7 @@ def is_finished(parameters: ClassifyParameters, state: LoopPoses) -> bool:
     if searched >= parameters.iterations:
         return last["is_given"] == 0
     shares = _shares(state, parameters.n_classes)
-    splits = sum(h["is_given"] for h in state.history if h["round"] > 1)
+    splits = sum(h["is_given"] for h in state.history[1:])
     if len(empty_classes(shares, parameters.least_share)) and splits < MOST_SPLITS:
         return False
     return last["is_given"] == 0 and last["changed_share"] < parameters.settled_share

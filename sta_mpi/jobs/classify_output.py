@@ -96,9 +96,9 @@ def _write_model(folder: JobFolder, setup: Setup, state: LoopPoses, maps: list[M
 def _warnings(parameters: ClassifyParameters, state: LoopPoses, posteriors: Floats,
               sizes: NDArray[np.int64]) -> list[str]:
     warnings = []
-    for entry in state.history:
+    for i, entry in enumerate(state.history):
         warnings += check_warnings(entry)
-        if entry["round"] > 1 and entry["is_given"] > 0:
+        if i > 0 and entry["is_given"] > 0:
             warnings.append(
                 f"round {entry['round']:.0f}: a class held less than {parameters.least_share:g} of "
                 "the particles and took a random half of the largest class. Where it empties "

@@ -23,6 +23,8 @@ def class_sections(folder: JobFolder, parameters: ClassifyParameters, setup: Set
                    state: LoopPoses, maps: list[Maps], posteriors: Floats) -> list[Section]:
     """Classes first, then how they came about."""
     sections = [_classes(setup, state, maps, posteriors), _course(parameters, state, len(maps))]
+    if "reached" in state.best:
+        sections.append(_contest(state))
     if folder.file("components.h5").exists():
         sections.append(_components(folder, setup))
     return sections
@@ -66,8 +68,8 @@ def _course(parameters: ClassifyParameters, state: LoopPoses, n: int) -> Section
     rounds = [int(h["round"]) for h in state.history]
     shares = np.array([[h[f"share_{k + 1}"] for k in range(n)] for h in state.history])
     changed = np.array([h["changed_share"] for h in state.history])
-    fate = ["first classes" if h["is_given"] > 0 and h["round"] == 1 else
-            "empty classes filled" if h["is_given"] > 0 else "" for h in state.history]
+    fate = ["" if h["is_given"] == 0 else "empty classes filled" if i else "first classes"
+            for i, h in enumerate(state.history)]
     rows = [[r, *(f"{100 * s:.1f}" for s in row), f"{100 * c:.1f}", word]
             for r, row, c, word in zip(rounds, shares, changed, fate, strict=True)]
     last = state.history[-1]
@@ -80,6 +82,19 @@ def _course(parameters: ClassifyParameters, state: LoopPoses, n: int) -> Section
         figures=[Figure("Class flow", class_course(rounds, shares, changed),
                         "Shares should level off and few particles should change. Classes that "
                         "trade particles to the end are not distinct.")])
+
+
+def _contest(state: LoopPoses) -> Section:
+    reached, shares = state.best["reached"], state.best["shares"]
+    best = int(np.argmax(reached))
+    rows = [[i + 1, float(value), float(value - reached[best]),
+             " / ".join(f"{100 * s:.0f}" for s in own), "went on" if i == best else ""]
+            for i, (value, own) in enumerate(zip(reached, shares, strict=True))]
+    return Section("Random starts", tables=[Table(
+        "Starts in competition", ["start", "mean log-likelihood", "behind the best",
+                                  "shares [%], largest first", ""], rows,
+        "Starts that come to the same likelihood and shares found the same classes. Where all of "
+        "them differ, the data do not decide on this number of classes.")])
 
 
 def _components(folder: JobFolder, setup: Setup) -> Section:

@@ -39,6 +39,7 @@ from sta_mpi.jobs.reconstruction import MapOptions, Maps, map_options, write_map
 from sta_mpi.jobs.reference_files import read_mask, read_references, reference_files
 from sta_mpi.jobs.refine_output import write_refinement
 from sta_mpi.jobs.search_options import LEAST_SHELLS, check_band, check_options
+from sta_mpi.jobs.tilt_weights import weight_section
 
 Floats = NDArray[np.float64]
 
@@ -105,7 +106,9 @@ def run(parameters: RefineParameters, folder: JobFolder, runtime: Any) -> JobOut
     maps = _final_pass(setup, state, options, loop)
     if maps is None:
         return JobOutcome()
-    return write_refinement(parameters, folder, setup, state, maps, loop.stages)
+    outcome = write_refinement(parameters, folder, setup, state, maps, loop.stages)
+    outcome.sections += weight_section(setup, loop.tilt_weights)
+    return outcome
 
 
 def _rounds(parameters: RefineParameters, setup: Setup, options: MapOptions, loop: RoundLoop,
@@ -179,6 +182,7 @@ def _average(job: AverageJob, loop: RoundLoop) -> Maps | None:
     """Run a pass at given poses, which counts as a stage of the refinement."""
     result = run_stage(job, loop.folder, loop.runtime, job.setup.parameters, loop.checkpoints)
     loop.stages.append(result)
+    loop.tilt_weights = job.tilt_weights
     return result.outputs[0]  # type: ignore[no-any-return]
 
 

@@ -179,6 +179,17 @@ def unit_vectors(n, rng):
 
 
 @pytest.mark.slow
+def test_of_random_starts_in_competition_the_one_of_highest_likelihood_goes_on(mixture, tmp_path):
+    """All three states are found; of the eight particles of the rarest some are left behind."""
+    run(*words(mixture, "--classes", 3, "--no-align", "--start", "random", "--random-starts", 4),
+        "-o", tmp_path / "contest")
+    assert (accuracy(tmp_path / "contest", mixture.state) >= [0.95, 0.95, 0.5]).all()
+    page = (tmp_path / "contest/report.html").read_text()
+    assert "Starts in competition" in page
+    assert page.count("went on") == 1
+
+
+@pytest.mark.slow
 def test_a_thousand_particles_near_the_limit_are_told_apart_as_by_the_oracle(tmp_path):
     """States 60/30/10 in noise that leaves the oracle, with true poses and states, 98 %."""
     near = make_mixture(tmp_path / "sim", 8, 125, 0.018,
@@ -204,6 +215,7 @@ def test_classes_are_the_same_bits_on_one_and_three_ranks(mixture, found, tmp_pa
     (("--classes", 3, "--lowpass-A", 3), "Nyquist"),
     (("--classes", 3, "--pca-lowpass-A", 150), "--pca-lowpass-A 150"),
     (("--classes", 3, "--search", "global"), "first classes need poses"),
+    (("--classes", 3, "--random-starts", 3), "set start to random"),
     (("--method", "pca", "--classes", 3, "--focus-mask", "none.mrc"), "none.mrc"),
 ])
 def test_what_cannot_be_classified_is_refused(mixture, tmp_path, more, told):

@@ -81,6 +81,11 @@ CASES = {
         np.zeros((64, 64)), np.zeros((0, 2)), pixel_A=2.0, diameter_A=50.0),
     "tilts": lambda: figures.tilt_geometry(
         TILTS, np.abs(TILTS), 3e4 + TILTS, 2.9e4 + TILTS, RNG.normal(size=(41, 2)), "TS_01"),
+    "tilt-weights": lambda: figures.tilt_weights(
+        np.tile([-20.0, 0.0, np.nan], (2, 1)), [[1.0, 2.0, np.nan], [1.0, np.nan, np.nan]],
+        ["TS_01", "TS_02"]),
+    "tilt-weights-many": lambda: figures.tilt_weights(
+        np.tile([-20.0, 0.0, 20.0], (9, 1)), np.ones((9, 3)), [f"TS_{i}" for i in range(9)]),
     "tilts-one": lambda: figures.tilt_geometry([0.0], [0.0], [3e4]),
 }
 

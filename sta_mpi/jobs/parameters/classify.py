@@ -26,6 +26,9 @@ class ClassifyParameters(SearchParameters):
     start: Literal["pca", "random"] = Field(
         "pca", description="First classes where there is no reference for each: clusters of "
         "principal components, or random ones.")
+    random_starts: int = Field(
+        1, ge=1, le=100, description="Random first classes (--start random) that compete for some "
+        "rounds each; the start of highest likelihood goes on.")
     lowpass_A: float = Field(
         20.0, gt=0, description="Scores and components use nothing finer than this [Å].")
     iterations: int = Field(25, ge=1, le=100, description="Most rounds.")
@@ -53,6 +56,12 @@ class ClassifyParameters(SearchParameters):
     def _consistent(self) -> "ClassifyParameters":
         if self.method == "pca" and self.classes is None:
             raise ValueError("method pca needs the number of classes")
+        if self.random_starts > 1 and (self.start != "random" or self.method != "em"):
+            raise ValueError("random_starts compete from random first classes: set start to "
+                             "random and method to em")
+        if self.random_starts > 1 and self.classes == len(self.reference):
+            raise ValueError("random_starts is for first classes that are not given: leave out "
+                             "the references")
         if self.classes is None and len(self.reference) < 2:
             raise ValueError("classes is needed with fewer than two references")
         if self.classes is not None and len(self.reference) > 1 \

@@ -4,7 +4,7 @@ from sta_mpi.report.figures.classes import class_course, class_slices, component
 from sta_mpi.report.figures.curves import ctf_weight, fsc_curves
 from sta_mpi.report.figures.maps import map_comparison, map_slices
 from sta_mpi.report.figures.poses import angular_coverage, pose_change, score_histogram
-from sta_mpi.report.figures.tilts import particles_on_image, tilt_geometry
+from sta_mpi.report.figures.tilts import particles_on_image, tilt_geometry, tilt_weights
 from sta_mpi.report.figures.timing import memory_use, rank_load, unit_times
 
 __all__ = [
@@ -22,5 +22,6 @@ __all__ = [
     "rank_load",
     "score_histogram",
     "tilt_geometry",
+    "tilt_weights",
     "unit_times",
 ]

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 _MAX_PX = 640
 _MAX_CIRCLES = 5000
+_MOST_SERIES = 6
+_SERIES_COLOURS = (BLUE, ORANGE, GREEN, PURPLE, INK, YELLOW)
 
 
 @draws_png
@@ -162,3 +164,38 @@ def _draw_dose(axes: "Axes", tilt: NDArray[np.float64], dose: NDArray[np.float64
     if len(order):
         axes.annotate("first", (tilt[order[0]], dose[order[0]]), xytext=(6, -3),
                       textcoords="offset points", fontsize=9, color=INK)
+
+
+@draws_png
+def tilt_weights(tilt_deg: ArrayLike, weight: ArrayLike, names: list[str]) -> "Figure":
+    """Plot the weight of every tilt against its angle, one line a series.
+
+    Parameters
+    ----------
+    tilt_deg : (s, t)        stage tilt [°], NaN where a series has fewer tilts
+    weight : (s, t)          any unit, NaN where a tilt is not used
+    names : (s,) of str      series, named in the figure up to six
+
+    Returns
+    -------
+    png : bytes
+    """
+    tilt, height = np.asarray(tilt_deg, np.float64), np.asarray(weight, np.float64)
+    relative = height / np.nanmean(height)
+    figure = new_figure(7.6, 3.6)
+    axes = figure.subplots()
+    few = len(names) <= _MOST_SERIES
+    for i, name in enumerate(names):
+        used = np.isfinite(tilt[i]) & np.isfinite(relative[i])
+        order = np.flatnonzero(used)[np.argsort(tilt[i][used], kind="stable")]
+        axes.plot(tilt[i][order], relative[i][order], marker="o", markersize=3,
+                  color=_SERIES_COLOURS[i % len(_SERIES_COLOURS)] if few else BLUE,
+                  linewidth=1.2 if few else 0.5, alpha=1.0 if few else 0.3,
+                  label=name if few else None)
+    axes.set(xlabel="tilt [°]", ylabel="weight / mean weight")
+    axes.set_ylim(bottom=0)
+    if few:
+        axes.legend()
+    else:
+        axes.set_title(f"{len(names)} tilt series")
+    return figure
