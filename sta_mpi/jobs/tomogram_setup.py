@@ -23,7 +23,9 @@ from sta_mpi.prepare.tomogram_grid import ImageGrid, make_image_grid, tilt_angle
 
 FOLDER = "tomograms"
 DEFAULT_VOXEL_A = 10.0
-UNIT_VOXELS = 4_000_000
+UNIT_VOXELS, LEAST_UNITS = 4_000_000, 16
+"""Largest slab, and least number of slabs of a tomogram, so that many ranks share it."""
+
 LARGEST_SIDE = 32_768
 EVEN_ODD = ("rlnMicrographNameEven", "rlnMicrographNameOdd")
 _SINGLE_AXIS_DEG = 10.0
@@ -93,7 +95,8 @@ class TomogramSetup:
     def slabs(self, plan: SeriesPlan) -> list[tuple[int, int]]:
         """First plane and end of each unit of a tomogram."""
         x, y, z = plan.size_px
-        planes = self.parameters.unit_planes or max(1, UNIT_VOXELS // (x * y))
+        planes = self.parameters.unit_planes or max(
+            1, min(UNIT_VOXELS // (x * y), math.ceil(z / LEAST_UNITS)))
         n = math.ceil(z / planes)
         return [(i * z // n, (i + 1) * z // n) for i in range(n)]
 

@@ -204,6 +204,28 @@ def test_wrong_input_is_refused_in_one_line(run, tmp_path, text, words, code, me
     assert not (tmp_path / "out" / "particles.star").exists()
 
 
+def test_mask_of_another_size_is_refused(run, tmp_path):
+    mask = np.zeros((50, 90, 60), np.int8)
+    mask[20:30, 20:30, 20:30] = 1
+    write_mrc(tmp_path / "TS_1.mrc", mask, PIXEL_A * BINNING)
+    done = run(tmp_path / "out", "--mask", tmp_path / "TS_1.mrc", "--spacing-A", "60")
+    assert done.exit_code == 3
+    assert "60 x 90 x 50 voxels of 20 Å, tomogram TS_1 has 100 x 90 x 50" in done.output
+
+
+@pytest.mark.parametrize(("name", "content", "message"), [
+    ("TS_1.mod", b"IMODV1.2 and no more", "TS_1.mod"),
+    ("TS_1.star", b"data_\n\nloop_\n_rlnTomoName #1\nTS_1\n", "rlnCoordinateX"),
+    ("TS_1.txt", b"1 2 3", "expected .mod, .star or .csv"),
+    ("TS_1.csv", b"\x00\xff\xfe", "expected column names")])
+def test_damaged_file_of_points_is_refused(run, tmp_path, name, content, message):
+    (tmp_path / name).write_bytes(content)
+    done = run(tmp_path / "out", "--points", tmp_path / name, "--lattice-A", "80")
+    assert done.exit_code == 3, done.output
+    assert message in done.output
+    assert "Traceback" not in done.output
+
+
 def test_file_of_no_tomogram_is_refused(run, tmp_path):
     (tmp_path / "somewhere.csv").write_text("x_A,y_A,z_A,radius_A\n0,0,0,30\n")
     done = run(tmp_path / "out", "--points", tmp_path / "somewhere.csv", "--lattice-A", "80")

@@ -60,8 +60,8 @@ class TomogramParameters(ParallelParameters):
         "cpu", description="Where voxels are summed; gpu needs sta_mpi[gpu] and an NVIDIA GPU on "
         "every node.")
     unit_planes: int | None = Field(
-        None, ge=1, description="Planes in a unit of work; default: as many as hold 4 million "
-        "voxels.")
+        None, ge=1, description="Planes in a unit of work; default: a sixteenth of the tomogram, "
+        "at most 4 million voxels.")
 
     @model_validator(mode="after")
     def _consistent(self) -> "TomogramParameters":
