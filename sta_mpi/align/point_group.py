@@ -34,6 +34,7 @@ from sta_mpi.geometry.rotations import rotation_from_vector, turn_of_z_to
 from sta_mpi.geometry.sampling import healpix_directions
 from sta_mpi.geometry.symmetry import symmetry_matrices
 from sta_mpi.signal.fft import FftPlans
+from sta_mpi.signal.masks import soft_sphere
 
 Floats = NDArray[np.float64]
 Map = NDArray[np.float32]
@@ -46,6 +47,8 @@ LEAST_SHARE = 0.85
 LEAST_SIGNAL = 0.3
 """Correlation of the halves' non-round parts below which nothing is said of symmetry."""
 TWIST_STEP_DEG = 6.0
+WIDE_SHARE, LEAST_WIDE_SHARE, EDGE_PX = 0.48, 0.25, 3.0
+"""Radius over the box, and soft edge, of the sphere about an axis of a lattice."""
 _NEXT_AXIS = np.array([[0.0, 1.0, 0.0], [0.0, 0.0, 1.0], [1.0, 0.0, 0.0]])
 """Turn that takes y to x, z to y and x to z: it leaves D2 as it is."""
 BIG = {"T": (3, 12), "O": (4, 24), "I": (5, 60)}
@@ -157,9 +160,20 @@ def find_axes(half1: Map, half2: Map, mask: Map, r_max: float, max_shift_px: flo
                 continue
             if _is_known(Q[:, 2], c, axes):
                 continue
-            orders = angular_orders(half1, half2, mask, Q[:, 2], c)
+            about = mask if cone_deg is None else _sphere_about(c, len(data))
+            orders = angular_orders(half1, half2, about, Q[:, 2], c)
             axes.append(Axis(Q[:, 2], c, p, score, orders))
     return axes
+
+
+def _sphere_about(centre_px: Floats, n: int) -> Map:
+    """The sphere about a point that the box holds: a lattice goes on around each of its axes.
+
+    A sphere about the centre of the box would show more of the lattice on one side of the axis
+    than on the other, which is signal of order 1.
+    """
+    radius_px = max(WIDE_SHARE * n - float(np.linalg.norm(centre_px)), LEAST_WIDE_SHARE * n)
+    return soft_sphere(n, radius_px - EDGE_PX, EDGE_PX, tuple(n // 2 + np.asarray(centre_px)))
 
 
 def _is_known(direction: Floats, centre_px: Floats, axes: list[Axis]) -> bool:
