@@ -27,6 +27,8 @@ Map = NDArray[np.float32]
 MARCH = ((3.0, 10), (4.0, 8), (5.0, 8), (7.0, 6))
 """Bands and rounds that come before the last band: the outline first, where few maps are
 possible."""
+LEAST_WIDTH = 1.5
+"""Shells of the first band."""
 LAST_ROUNDS = 6
 FINE_FROM = 6.5
 """Bands beyond this need rotations finer than 30 degrees (shell 6 of an object of 0.3 boxes
@@ -91,14 +93,16 @@ class StartResult:
     course: Floats
 
 
-def default_stages(r_max: float, n_train: int, is_cone: bool) -> tuple[Stage, ...]:
+def default_stages(r_max: float, n_train: int, is_cone: bool, r_min: float = 0.0
+                   ) -> tuple[Stage, ...]:
     """Rounds in rising bands up to `r_max`; the steps of rotations follow the band.
 
     The list about a known normal is short, so its steps are half as wide.
     """
     few = min(n_train, max(60, n_train // 2))
     finer = int(is_cone)
-    stages = [Stage(r, 1 + finer, rounds, few) for r, rounds in MARCH if r < r_max]
+    stages = [Stage(r, 1 + finer, rounds, few) for r, rounds in MARCH
+              if r_min + LEAST_WIDTH <= r < r_max]
     order = (1 if r_max <= FINE_FROM else 2) + finer
     return (*stages, Stage(r_max, order, LAST_ROUNDS, 0))
 

@@ -5,7 +5,8 @@
    are judged by particles that none of them saw (`StartsJob`, `align.support`).
 3. All particles are aligned to the winner: one global round, then local ones, half-sets apart.
 4. Symmetry, centre and twist of the map are found; map and particles move together (`orient`).
-5. A last local round with the symmetry imposed gives the half maps.
+5. Last rounds with the symmetry imposed give the half maps: all twists again, where there is a
+   symmetry, and a local one.
 
 `--method average` leaves out 1 to 3: the average at the given poses is the map that is oriented,
 and 5 is a second average. Where no start is supported, nothing after 2 is done.
@@ -160,12 +161,20 @@ class _Work:
                     state.step = AVERAGED
                 self.save(state)
             found = self.oriented(state)
-            p = round_parameters(plan.parameters, plan.lowpass_A, plan.shift_range_A,
-                                 plan.cone_deg, state.notes["symmetry"])
-            own = replace(own, parameters=p)
-            loop.setup = own
-            last = make_search(state.loop.round_done, state.loop, p, own, options.mask)
-            maps = loop.round(last, state.loop, map_options(p, own.sizes))
+            p = round_parameters(plan, state.notes["symmetry"])
+            loop.setup = own = replace(own, parameters=p)
+            last = plan.rounds + (1 if p.symmetry == "C1" else 2)
+            maps: list[Maps | None] = []
+            while state.loop.round_done < last:
+                i = state.loop.round_done
+                # with a symmetry all twists are searched again: the map was another one before
+                again = p.model_copy(update={"global_rounds": i + 1}) if i + 2 == last \
+                    and p.symmetry != "C1" else p
+                maps = loop.round(make_search(i, state.loop, again, own, options.mask),
+                                  state.loop, map_options(p, own.sizes))
+                # the last round ends with the outputs: until they are written, its units count
+                if state.loop.round_done < last:
+                    self.save(state)
         self.stages += loop.stages
         return self.finish(state, maps[0], found, verdict)
 
@@ -185,8 +194,7 @@ class _Work:
         particles = plan.setup.inputs.particles.with_poses(
             state.loop.R_p2t, state.loop.offset_A)
         setup = replace(plan.setup.with_particles(particles), parameters=round_parameters(
-            plan.parameters, plan.lowpass_A, plan.shift_range_A, plan.cone_deg,
-            state.notes["symmetry"]))
+            plan, state.notes["symmetry"]))
         return self.finish(state, self._averaged(setup, "last"), found, None)
 
     def _averaged(self, setup: Any, which: str) -> Maps | None:

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sta_mpi.align.evened import evened
 from sta_mpi.align.lattice_direction import (
     LatticeDirection,
     NeighbourDirection,
@@ -28,14 +29,14 @@ from sta_mpi.geometry.symmetry import symmetry_matrices
 from sta_mpi.jobs.align_state import LoopPoses
 from sta_mpi.jobs.reference_plan import ReferencePlan
 from sta_mpi.signal.fft import FftPlans
-from sta_mpi.signal.filters import lowpass_map
+from sta_mpi.signal.filters import highpass_map, lowpass_map
 from sta_mpi.signal.masks import soft_sphere
 
 Floats = NDArray[np.float64]
 Map = NDArray[np.float32]
 
-SPHERE_SHARE, LATTICE_SHARE = 0.42, 0.47
-"""Radius of what searches look at, over the box: the particle, the particle with neighbours."""
+LATTICE_SHARE = 0.47
+"""Radius, over the box, of the sphere in which neighbours are looked for."""
 FINEST_VOXELS = 3.0
 SAME_SITE = 0.12
 """Particles nearer than this share of the box stand for one site."""
@@ -82,8 +83,10 @@ def orient(plan: ReferencePlan, halves: Map, limit_A: float, poses: tuple[Floats
     plans = FftPlans(effort="estimate")
     limit_A = float(np.clip(limit_A, FINEST_VOXELS * voxel_A, plan.lowpass_A))
     low = [lowpass_map(h, voxel_A, limit_A) for h in halves]
-    mask = soft_sphere(n, SPHERE_SHARE * n, 3.0)
-    group, fit, symmetry = _axes(plan, low, mask, plan.span_A / limit_A, plans)
+    seen = low if plan.r_min == 0 else [
+        highpass_map(h, voxel_A, plan.span_A / plan.r_min) for h in low]
+    mask = soft_sphere(n, min(plan.mask_diameter_A / (2 * voxel_A), LATTICE_SHARE * n), 3.0)
+    group, fit, symmetry = _axes(plan, seen, mask, plan.span_A / limit_A, plans)
     move = shift_move(np.zeros(3)) if fit is None else fit.move
     mean = 0.5 * (low[0] + low[1])
     moved = move_map(mean, move, plans)
@@ -117,6 +120,9 @@ def _axes(plan: ReferencePlan, low: list[Map], mask: Map, r_max: float, plans: F
     asked, sizes = plan.parameters.symmetry, plan.setup.sizes
     reach_A = plan.parameters.symmetry_max_shift_A or 0.25 * plan.span_A
     if asked == "auto":
+        if plan.cone_deg is not None:
+            n = sizes.box_px
+            low, mask = evened(low, n / r_max), soft_sphere(n, LATTICE_SHARE * n - 3.0, 3.0)
         group = find_point_group(low[0], low[1], mask, r_max, reach_A / sizes.voxel_A, plans,
                                  plan.cone_deg)
         return group, group.fit, group.symmetry

@@ -1,7 +1,7 @@
 """What `reference` will do: sizes, bands, who competes, parameters of its rounds."""
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from sta_mpi.align.band_set import PoseLists, Rows
 from sta_mpi.align.denovo import StartSettings, default_stages
 from sta_mpi.align.unseen import unseen_regions
 from sta_mpi.align.voxel_band import VoxelBand, make_voxel_band
+from sta_mpi.data import Particles
 from sta_mpi.errors import InputError, InputWarning, UsageError
 from sta_mpi.formats.relion_priors import prior_orientations
 from sta_mpi.jobs.averaging import Setup, check_symmetry, make_setup
@@ -19,11 +20,14 @@ from sta_mpi.jobs.parameters.align import AlignParameters
 from sta_mpi.jobs.parameters.average import ReconstructionParameters
 from sta_mpi.jobs.parameters.reference import ReferenceParameters
 from sta_mpi.jobs.reference_starts import Drawn
-from sta_mpi.jobs.search_options import check_band
+from sta_mpi.jobs.search_options import LEAST_SHELLS, check_band
 
 PRIOR_CONE_DEG = 15.0
 FREE_SHELL, CONE_SHELL = 6.0, 8.0
 """Default band of the competition: the list of twists about a known normal is short."""
+LONGEST_OF_MASK, LONGEST_OF_LATTICE = 0.6, 1.3
+"""Longest waves of searches on surfaces, over the mask's diameter, or over the lattice spacing. The
+edge of a patch, and a surface that is bent, are stronger in longer ones than the lattice itself."""
 LARGEST_SHELL = 12.0
 LEAST_PARTICLES, LEAST_UNSEEN = 12, 4
 OVERLAP_SHARE = 0.5
@@ -31,7 +35,9 @@ OVERLAP_SHARE = 0.5
 LEAST_MAKERS = 0.6
 """Share of the particles that would make maps which must be left by the gap around the judges."""
 SHIFT_SHARE = 1 / 16
-MASK_SHARE = 0.4
+MASK_SHARE, LATTICE_MASK_SHARE = 0.4, 0.25
+"""Radius of the mask about the map, over the box: of a particle alone, and of a part of a surface,
+which goes on all around it: what is far from the centre differs from particle to particle."""
 ANGLE_RANGE_DEG = 15.0
 """Of the first local round; 0.7 of the one before in each round."""
 PRIOR_LABELS = ("rlnAngleTiltPrior", "rlnAnglePsiPrior")
@@ -68,23 +74,37 @@ class ReferencePlan:
         return self.span_A / self.lowpass_A
 
     @property
+    def mask_diameter_A(self) -> float:
+        """Diameter of the soft sphere about the map."""
+        share = MASK_SHARE if self.cone_deg is None else LATTICE_MASK_SHARE
+        return self.parameters.mask_diameter_A or 2 * share * self.span_A
+
+    @property
+    def r_min(self) -> float:
+        """Lowest frequency index of searches; coarser waves of a surface are those of its edges."""
+        if self.cone_deg is None:
+            return 0.0
+        spacing_A = self.parameters.lattice_spacing_A
+        longest_A = (LONGEST_OF_MASK * self.mask_diameter_A if spacing_A is None
+                     else LONGEST_OF_LATTICE * spacing_A)
+        return self.span_A / longest_A
+
+    @property
     def rounds(self) -> int:
         """Rounds of all particles before the reference is oriented: global, then local."""
         return 1 + self.parameters.iterations
 
     def band(self) -> VoxelBand:
         """Voxels of the competition."""
-        return make_voxel_band(self.setup.sizes.box_px, self.r_max)
+        return make_voxel_band(self.setup.sizes.box_px, self.r_max, self.r_min)
 
     def settings(self, n_train: int) -> StartSettings:
         """What all starts share."""
         sizes = self.setup.sizes
-        diameter_A = self.parameters.mask_diameter_A
-        radius_px = (MASK_SHARE * sizes.box_px if diameter_A is None
-                     else diameter_A / (2 * sizes.voxel_A))
+        radius_px = self.mask_diameter_A / (2 * sizes.voxel_A)
         lists = PoseLists(self.cone_deg, self.shift_range_A / sizes.voxel_A)
-        return StartSettings(lists, default_stages(self.r_max, n_train, self.cone_deg is not None),
-                             radius_px)
+        stages = default_stages(self.r_max, n_train, self.cone_deg is not None, self.r_min)
+        return StartSettings(lists, stages, radius_px)
 
 
 def make_plan(parameters: ReferenceParameters) -> ReferencePlan:
@@ -92,8 +112,9 @@ def make_plan(parameters: ReferenceParameters) -> ReferencePlan:
     if parameters.symmetry != "auto":
         check_symmetry(parameters.symmetry)
     inputs = load_set(parameters)
-    half = assign_halves(inputs.particles, parameters.halves, parameters.seed,
-                         parameters.cluster_distance_A)
+    cone_deg = _cone_deg(parameters, inputs.particles)
+    half = assign_halves(inputs.particles, _mode_of_halves(parameters, inputs.particles, cone_deg),
+                         parameters.seed, parameters.cluster_distance_A)
     in_c1 = AlignParameters(**_shared(parameters))
     setup = make_setup(inputs, in_c1, half)
     if parameters.particle is not None and parameters.particle > len(half):
@@ -103,7 +124,6 @@ def make_plan(parameters: ReferenceParameters) -> ReferencePlan:
         raise InputError(f"{len(half)} particles are too few for --method {parameters.method}, "
                          f"expected at least {LEAST_PARTICLES}. Give more, or use --method "
                          "average.")
-    cone_deg = _cone_deg(parameters, setup)
     sizes = setup.sizes
     span_A = sizes.box_px * sizes.voxel_A
     lowpass_A = parameters.lowpass_A or max(
@@ -119,16 +139,23 @@ def make_plan(parameters: ReferenceParameters) -> ReferencePlan:
     if shift_A > span_A / 4:
         raise UsageError(f"--shift-range-A {shift_A:g} is more than a quarter of the box "
                          f"({span_A:g} Å). Use a larger box.")
-    align = round_parameters(parameters, lowpass_A, shift_A, cone_deg)
-    return ReferencePlan(parameters, setup, cone_deg, lowpass_A, shift_A, align)
+    plan = ReferencePlan(parameters, setup, cone_deg, lowpass_A, shift_A, in_c1)
+    if plan.r_min > plan.r_max - LEAST_SHELLS:
+        raise UsageError(
+            f"--mask-diameter-A {plan.mask_diameter_A:g} and --lowpass-A {lowpass_A:g} leave "
+            f"{plan.r_max - plan.r_min:.1f} Fourier shells between them, expected at least "
+            f"{LEAST_SHELLS}. Use a larger mask or a finer limit.")
+    return replace(plan, align=round_parameters(plan))
 
 
-def round_parameters(p: ReferenceParameters, lowpass_A: float, shift_A: float,
-                     cone_deg: float | None, symmetry: str = "C1") -> AlignParameters:
+def round_parameters(plan: ReferencePlan, symmetry: str = "C1") -> AlignParameters:
     """Parameters of the rounds of all particles: one global, then local ones."""
+    p, shift_A = plan.parameters, plan.shift_range_A
+    highpass_A = None if plan.r_min == 0 else plan.span_A / plan.r_min
     return AlignParameters(**{
-        **_shared(p), "symmetry": symmetry, "search": "global", "cone_deg": cone_deg,
-        "lowpass_A": lowpass_A, "iterations": p.iterations + 2, "oracle_particles": 0,
+        **_shared(p), "symmetry": symmetry, "search": "global", "cone_deg": plan.cone_deg,
+        "mask_diameter_A": plan.mask_diameter_A, "highpass_A": highpass_A,
+        "lowpass_A": plan.lowpass_A, "iterations": p.iterations + 3, "oracle_particles": 0,
         "angle_range_deg": ANGLE_RANGE_DEG, "angle_step_deg": ANGLE_RANGE_DEG / 3,
         "shift_range_A": shift_A, "shift_step_A": max(shift_A / 3, 1e-3), "refine_factor": 0.7})
 
@@ -204,11 +231,22 @@ def _best_scoring(plan: ReferencePlan, drawn: Drawn, train: Rows, rng: np.random
     return np.asarray(shuffled[np.argsort(-score, kind="stable")])
 
 
-def _cone_deg(p: ReferenceParameters, setup: Setup) -> float | None:
+def _cone_deg(p: ReferenceParameters, particles: Particles) -> float | None:
     if p.cone_deg is not None:
         return p.cone_deg
-    columns = setup.inputs.particles.columns
-    return PRIOR_CONE_DEG if all(label in columns for label in PRIOR_LABELS) else None
+    is_known = all(label in particles.columns for label in PRIOR_LABELS)
+    return PRIOR_CONE_DEG if is_known else None
+
+
+def _mode_of_halves(p: ReferenceParameters, particles: Particles, cone_deg: float | None) -> str:
+    """Seeds on surfaces that have no half-sets get them by clusters.
+
+    They are denser than what they stand for, and several go to one site: random halves would share
+    its pixels, and agree in its noise.
+    """
+    if p.halves == "keep" and cone_deg is not None and not (particles.half > 0).any():
+        return "clusters"
+    return p.halves
 
 
 def _shared(p: ReferenceParameters) -> dict[str, Any]:

@@ -196,6 +196,7 @@ def first_maps_of(e: Entrants, i: int, rng: np.random.Generator, plans: FftPlans
     if e.method == "particle":
         return [particle_map(e.bands, int(e.first[i, 0]), e.settings, plans)]
     if e.method == "tree":
-        low = e.bands.within(min(TREE_SHELL, e.settings.stages[-1].r_max))
+        low = e.bands.within(max(
+            min(TREE_SHELL, e.settings.stages[-1].r_max), e.settings.stages[0].r_max))
         return fair_reference(low, e.first[i], e.settings, TREE_ORDER, plans).maps
     return [random_map(e.bands, e.half, e.train, e.settings, rng, plans)]
