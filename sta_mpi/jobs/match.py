@@ -124,7 +124,7 @@ def _sizes(p: MatchParameters, inputs: MatchInput, plan: TomogramPlan) -> dict[s
     return {"voxel_A": plan.voxel_A, "lowpass_A": cutoff, "highpass_A": plan.rule.highpass_A,
             "healpix_order": order, "rotations": len(rotations_of(p, order)),
             "rotations_of_the_scan": len(scan_rotations(p, inputs)),
-            "tile_px": plan.tiling.tile_px, "tiles": len(plan.tiling),
+            "tile_px": list(plan.tiling.tile[::-1]), "tiles": len(plan.tiling),
             "voxels": int(np.prod(plan.shape))}
 
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from sta_mpi.align.observe import TransferModel, Weighting
 from sta_mpi.align.rotation_list import normal_rotations
 from sta_mpi.align.volume_observe import StaticWedge, TiltWedge, Wedge
-from sta_mpi.align.volume_weights import SEEN, on_finer_grid
+from sta_mpi.align.volume_weights import SEEN
 from sta_mpi.errors import InputError
 from sta_mpi.geometry.sampling import healpix_rotations, healpix_step_deg
 from sta_mpi.jobs.match_input import FEWEST_VOXELS, MatchInput, MatchSource
@@ -18,6 +18,7 @@ from sta_mpi.jobs.source_volumes import WedgeSpec, static_region
 from sta_mpi.pick.match_template import REACH_PX, Template, make_template
 from sta_mpi.pick.match_tiles import Tiling, plan_tiles
 from sta_mpi.pick.match_volume import SAMPLING, MatchFilter, search_shape
+from sta_mpi.pick.match_weights import on_grid
 from sta_mpi.signal.fft import FftPlans
 
 Real = NDArray[np.float32]
@@ -111,18 +112,17 @@ def plan_tomogram(p: MatchParameters, inputs: MatchInput, source: MatchSource) -
     voxels = size * source.volume.pixel_A / np.array(shape)
     voxel_A = float(voxels.mean())
     margin = int(np.ceil(radius_A / voxel_A)) + REACH_PX + MARGIN_MOVES
-    tiling = plan_tiles(shape, margin, p.tile_px) if p.tile_px is None or \
-        p.tile_px > 2 * margin + 8 else _tile_too_small(p.tile_px, margin)
+    if p.tile_px is not None and p.tile_px < 2 * margin + 8:
+        raise InputError(f"--tile-px {p.tile_px}: the template needs margins of {margin} voxels, "
+                         f"expected at least {2 * margin + 8}. Use larger tiles, or leave the "
+                         "option out.")
+    # scores that wrap around a whole axis stay within the template's reach of the border
+    is_border_free = rule.edge_A >= radius_A - 1e-6
+    tiling = plan_tiles(shape, margin, p.tile_px, is_border_free)
     template = make_template(
-        inputs.template, inputs.template_voxel_A, voxel_A, tiling.tile_px, p.mask_diameter_A,
-        cutoff, FftPlans(effort="estimate"), p.reference_b_factor_A2)
+        inputs.template, inputs.template_voxel_A, voxels, p.mask_diameter_A, cutoff,
+        FftPlans(effort="estimate"), p.reference_b_factor_A2)
     return TomogramPlan(source, rule, shape, voxels, tiling, template)
-
-
-def _tile_too_small(tile_px: int, margin: int) -> Tiling:
-    raise InputError(f"--tile-px {tile_px}: the template needs margins of {margin} voxels, "
-                     f"expected at least {2 * margin + 9}. Use larger tiles, or leave the option "
-                     "out.")
 
 
 def make_wedge(p: MatchParameters, plan: TomogramPlan) -> Wedge:
@@ -148,12 +148,12 @@ def transfer_of_tile(wedge: Wedge, plan: TomogramPlan, i_tile: int) -> Real:
     """H on the box of the template (b, b, b//2+1), at the centre of a tile's core."""
     tiling = plan.tiling
     first = tiling.starts[i_tile]
-    last = np.minimum(first + tiling.core_px, tiling.shape)
+    last = np.minimum(first + np.array(tiling.core), tiling.shape)
     seen = wedge.seen(plan.template.box_px, plan.xyz_A(0.5 * (first + last)[None])[0])
     return np.divide(seen.signal, seen.count, out=np.zeros_like(seen.signal),
                      where=seen.count > SEEN)
 
 
-def on_tile_grid(H: Real, tile_px: int) -> Real:
+def on_tile_grid(H: Real, plan: TomogramPlan) -> Real:
     """H of a box on the finer grid of a tile."""
-    return on_finer_grid(H, tile_px)
+    return on_grid(H, plan.voxel_A, plan.tiling.tile, plan.voxel_zyx_A)

@@ -135,14 +135,13 @@ class RefineJob:
         """Refine the candidates of a unit."""
         i_tile, sign, rows = unit.payload
         tiling = self.plan.tiling
-        n = tiling.tile_px
-        box = context.plans.box((n, n, n))
+        box = context.plans.box(tiling.tile)
         box.half[...] = weighted_tile_rft(
             self.volume.filtered, tiling, i_tile,
-            on_tile_grid(context.transfers[i_tile], n), context.plans)
+            on_tile_grid(context.transfers[i_tile], self.plan), context.plans)
         box.to_real()
-        field = box.real * np.float32(sign / n**3)
-        corner = tiling.starts[i_tile] - tiling.margin_px
+        field = box.real * np.float32(sign / box.real.size)
+        corner = tiling.corner(i_tile)
         found = refine_points(field, self.candidates.zyx[rows] - corner, context.templates,
                               context.norms[i_tile], self._allowed(rows))
         zyx = found.voxel + corner + found.subvoxel
@@ -168,7 +167,7 @@ def refine_memory(job: RefineJob) -> MemoryPlan:
     m = float(len(job.rotations))
     return MemoryPlan(
         {"patches and scores": 4.0 * UNIT_POINTS * (2 * K + 3 * m),
-         "tiles": 4.0 * plan.tiling.tile_px**3 * 8,
+         "tiles": 4.0 * float(np.prod(plan.tiling.tile)) * 8,
          "transfer of tiles": 2.0 * float(plan.template.box_px) ** 3 * len(plan.tiling)},
         {"turned templates": 4.0 * m * K, "norms": 4.0 * m * len(plan.tiling),
          "filtered tomogram": 4.0 * float(np.prod(plan.shape))})

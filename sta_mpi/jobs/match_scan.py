@@ -108,8 +108,7 @@ class ScanJob:
 
     def row_specs(self) -> dict[str, tuple[tuple[int, ...], str]]:
         """A row is a tile under one block of rotations."""
-        c = self.plan.tiling.core_px
-        shape = (self.n_blocks * len(self.plan.tiling), c, c, c)
+        shape = (self.n_blocks * len(self.plan.tiling), *self.plan.tiling.core)
         return {"best": (shape, "float32"), "worst": (shape, "float32"), "index": (shape, "int32")}
 
     def fingerprint(self) -> str:
@@ -128,9 +127,9 @@ class ScanJob:
         block, tiles, low, high = unit.payload
         tiling = self.plan.tiling
         data = [weighted_tile_rft(
-            self.volume.filtered, tiling, i, on_tile_grid(context.transfers[i], tiling.tile_px),
+            self.volume.filtered, tiling, i, on_tile_grid(context.transfers[i], self.plan),
             context.plans) for i in tiles]
-        found = scan_tiles(self.plan.template, data, tiling.margin_px, self.rotations[low:high],
+        found = scan_tiles(self.plan.template, data, tiling, self.rotations[low:high],
                            context.norms[tiles, low:high], low, context.plans)
         rows = block * len(tiling) + np.array(tiles, np.intp)
         return Partial({}, rows, {"best": np.stack([f.best for f in found]),
@@ -147,7 +146,7 @@ class ScanJob:
                          np.zeros(tiling.shape, np.int32))
         for row in range(len(best)):
             start = tiling.starts[row % len(tiling)]
-            size = np.minimum(tiling.core_px, np.array(tiling.shape) - start)
+            size = np.minimum(tiling.core, np.array(tiling.shape) - start)
             at = tuple(slice(a, a + s) for a, s in zip(start, size, strict=True))
             core = tuple(slice(0, s) for s in size)
             _merge(maps, at, best[row][core], worst[row][core], index[row][core])
@@ -168,7 +167,7 @@ def _merge(maps: ScoreMaps, at: tuple[slice, ...], best: Real, worst: Real,
 
 def search_plans(plan: TomogramPlan, runtime: Any, folder: Path | None) -> FftPlans:
     """Plans of tiles and of the template's box; collective."""
-    return shared_plans(runtime, [(plan.tiling.tile_px,) * 3, (plan.template.box_px,) * 3], folder)
+    return shared_plans(runtime, [plan.tiling.tile, (plan.template.box_px,) * 3], folder)
 
 
 def transfers_of_tiles(wedge: Wedge, plan: TomogramPlan) -> list[Real]:
@@ -198,11 +197,11 @@ def norms_of(plan: TomogramPlan, volume: SharedVolume, transfers: Sequence[Real]
 def scan_memory(job: ScanJob) -> MemoryPlan:
     """Tiles and norms of a rank; filtered volume and the work of its preparation of a node."""
     plan = job.plan
-    n, b = float(plan.tiling.tile_px), float(plan.template.box_px)
+    tile, b = float(np.prod(plan.tiling.tile)), float(plan.template.box_px)
     voxels = float(np.prod(plan.shape))
     raw = float(np.prod(plan.source.volume.size_px))
     return MemoryPlan(
-        {"tiles": 4.0 * n**3 * (2 * GROUP + 6),
+        {"tiles": 4.0 * tile * (5 * GROUP + 8),
          "transfer of tiles": 2.0 * b**3 * len(plan.tiling),
          "norms": 4.0 * len(plan.tiling) * len(job.rotations)},
         {"filtered tomogram": 4.0 * voxels,

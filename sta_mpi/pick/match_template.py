@@ -12,13 +12,14 @@ power that noise has after all filters. All weights of the tomogram (wedge, CTF,
 are in G and W, so a turned template is the same for all tiles and is made once for them.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sta_mpi.kernels.gather import GatherVolume, gather_box, prepare_gather
+from sta_mpi.kernels.gather import GatherVolume, prepare_gather
+from sta_mpi.kernels.match import band_rows, turn_band
 from sta_mpi.signal.fft import FftPlans, crop_rft3, radius_rft
 from sta_mpi.signal.filters import b_factor_damping
 from sta_mpi.signal.masks import soft_sphere
@@ -26,6 +27,8 @@ from sta_mpi.signal.masks import soft_sphere
 Floats = NDArray[np.float64]
 Real = NDArray[np.float32]
 Complex = NDArray[np.complex64]
+Rows = NDArray[np.int32]
+Shape = tuple[int, int, int]
 
 BAND_END = 1.1
 """The low-pass ends at this times its cutoff frequency."""
@@ -38,42 +41,44 @@ PAD = 2.0
 
 @dataclass(frozen=True)
 class Template:
-    """A template on the grid of the search.
+    """A template and the grid of its search.
 
     Parameters
     ----------
-    in_tile : GatherVolume    index units of a tile of tile_px
-    in_box : GatherVolume     index units of a box of box_px
-    tile_px, box_px : int
-    radius_px : float         of the mask, in voxels of the search
-    voxel_A : float           of the search
-    lowpass_A : float
+    packed : GatherVolume        transform of the masked map, on a grid of its own
+    edge_A : float               1 / edge_A is the spacing of its samples [1/Å]
+    voxel_zyx_A : (3,) float64   of the search
+    box_px : int                 edge of the box that a turned template fits into
+    radius_px : float            of the mask, in voxels of the search
+    end_per_A : float            end of the band [1/Å]
     """
 
-    in_tile: GatherVolume
-    in_box: GatherVolume
-    tile_px: int
+    packed: GatherVolume
+    edge_A: float
+    voxel_zyx_A: Floats
     box_px: int
     radius_px: float
-    voxel_A: float
-    lowpass_A: float
+    end_per_A: float
 
-    @property
-    def band_px(self) -> float:
-        """Largest |k| of the band in index units of the tile."""
-        return self.in_tile.r_max_px
+    def rows(self, shape: Shape) -> Rows:
+        """The band on a tile of this shape, see `kernels.match.band_rows`."""
+        return band_rows(shape, self.voxel_zyx_A, self.end_per_A)
+
+    def turned(self, R_p2t: Floats, shape: Shape, rows: Rows, out: Complex) -> None:
+        """Write the turned template's half transform on a tile, inside the band."""
+        steps = self.edge_A / (np.array(shape) * self.voxel_zyx_A)
+        turn_band(self.packed, R_p2t, steps, rows, out)
 
 
-def make_template(data: Real, map_voxel_A: float, voxel_A: float, tile_px: int,
-                  mask_diameter_A: float, lowpass_A: float, plans: FftPlans,
-                  b_factor_A2: float = 0.0) -> Template:
-    """Mask a map and put its transform on the grids of the search.
+def make_template(data: Real, map_voxel_A: float, voxel_zyx_A: Floats, mask_diameter_A: float,
+                  lowpass_A: float, plans: FftPlans, b_factor_A2: float = 0.0) -> Template:
+    """Mask a map and pack its transform.
 
     Parameters
     ----------
     data : (n, n, n) float32     protein bright
     map_voxel_A : float          its voxels
-    voxel_A, tile_px             of the search
+    voxel_zyx_A : (3,)           of the search
     mask_diameter_A : float      of the soft sphere
     lowpass_A : float            cutoff
     b_factor_A2 : float          amplitudes are multiplied by exp(-B s^2 / 4): positive blurs a map
@@ -91,13 +96,14 @@ def make_template(data: Real, map_voxel_A: float, voxel_A: float, tile_px: int,
     if b_factor_A2:
         s_per_A = radius_rft(V_rft.shape) / (n * map_voxel_A)
         V_rft = (V_rft * b_factor_damping(s_per_A, b_factor_A2)).astype(np.complex64)
-    end_per_A = BAND_END / lowpass_A
-    whole = prepare_gather(V_rft, plans, PAD, min(end_per_A * n * map_voxel_A + 1, n // 2))
-    box_px = 2 * (int(np.ceil(0.5 * mask_diameter_A / voxel_A)) + REACH_PX + 1)
+    limit = min(BAND_END / lowpass_A * n * map_voxel_A + 1, n // 2)
+    packed = prepare_gather(V_rft, plans, PAD, limit)
+    voxel_A = float(np.mean(voxel_zyx_A))
+    radius_px = 0.5 * mask_diameter_A / voxel_A
     return Template(
-        _on_grid(whole, n * map_voxel_A, tile_px, voxel_A, end_per_A),
-        _on_grid(whole, n * map_voxel_A, box_px, voxel_A, end_per_A),
-        tile_px, box_px, 0.5 * mask_diameter_A / voxel_A, voxel_A, lowpass_A)
+        packed, packed.scale * n * map_voxel_A, np.asarray(voxel_zyx_A, np.float64),
+        2 * (int(np.ceil(radius_px)) + REACH_PX + 1), radius_px,
+        float(min(BAND_END / lowpass_A, limit / (n * map_voxel_A))))
 
 
 def _crop(V_rft: Complex, voxel_A: float, lowpass_A: float) -> tuple[Complex, float]:
@@ -107,20 +113,6 @@ def _crop(V_rft: Complex, voxel_A: float, lowpass_A: float) -> tuple[Complex, fl
     if m >= n:
         return V_rft, voxel_A
     return crop_rft3(V_rft, m), voxel_A * n / m
-
-
-def _on_grid(whole: GatherVolume, edge_A: float, n: int, voxel_A: float, end_per_A: float
-             ) -> GatherVolume:
-    """The packed transform in index units of a box of n voxels of voxel_A."""
-    scale = whole.scale * edge_A / (n * voxel_A)
-    limit = whole.r_max_px * whole.scale / scale
-    return replace(whole, n=n, scale=scale,
-                   r_max_px=float(min(n * voxel_A * end_per_A, n // 2 - 1, limit)))
-
-
-def turned_in_tile(template: Template, R_p2t: Floats, out: Complex | None = None) -> Complex:
-    """Half transform (n, n, n//2+1) of the template turned by R_p2t (3, 3), on the tile's grid."""
-    return gather_box(template.in_tile, R_p2t.T, template.tile_px, template.band_px, out)
 
 
 def sphere_offsets(template: Template) -> NDArray[np.intp]:
@@ -151,9 +143,10 @@ def turned_vectors(template: Template, rotations: Floats, plans: FftPlans,
     places = tuple((offsets % n).T)
     vectors = np.empty((len(rotations), len(offsets)), np.float32)
     power = np.empty((len(rotations), n * n * (n // 2 + 1)), np.float32)
-    turned = np.empty((n, n, n // 2 + 1), np.complex64)
+    rows = template.rows((n, n, n))
+    turned = np.zeros((n, n, n // 2 + 1), np.complex64)
     for i, R in enumerate(rotations):
-        gather_box(template.in_box, R.T, n, template.in_box.r_max_px, turned)
+        template.turned(R, (n, n, n), rows, turned)
         power[i] = (turned.real**2 + turned.imag**2).reshape(-1)
         box.half[...] = turned
         box.to_real()

@@ -1,52 +1,58 @@
-"""Template matching: tiles of a volume, and the scan of a tile over rotations by FFT.
+"""Template matching: tiles of a volume, and the scan of tiles over rotations by FFT.
 
-Tiles are cubes of one size that overlap by the template, so that no score inside a tile's core
-knows of its border. All rotations of a block meet the same tiles: a turned template is read once
-for a group of tiles.
+Tiles overlap by the template, so that no score inside a tile's core knows of its border. An axis
+that fits in one tile is taken whole: what wraps around it stays at the border of the volume, where
+no particle may be. All rotations of a block meet the same tiles, so a turned template is read once
+for a group of tiles, and once for two rotations that differ by a half turn about z.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
+import scipy.fft
 from numpy.typing import NDArray
 
 from sta_mpi.kernels.match import keep_best, multiply_band
-from sta_mpi.pick.match_template import Template, turned_in_tile
+from sta_mpi.pick.match_template import Template
 from sta_mpi.signal.fft import FftPlans
 
 Real = NDArray[np.float32]
 Complex = NDArray[np.complex64]
 Floats = NDArray[np.float64]
 Ints = NDArray[np.intp]
+Shape = tuple[int, int, int]
 
-TILE_SIZES = {48: 1.0, 64: 1.0, 80: 1.15, 96: 1.2, 128: 1.45}
-"""Edge -> measured time of one voxel of a scan relative to 64 (transforms out of the cache)."""
+MOST_PARTS = 64
+"""Tiles along one axis that the planner thinks of."""
+
+COST_BY_SIZE = ((3e5, 1.0), (1.2e6, 1.25), (2.6e6, 1.5), (np.inf, 2.0))
+"""Voxels of a tile -> time of a voxel relative to a tile in the second cache (measured)."""
 
 NO_SCORE = np.float32(-1e9)
+SAME_TURN = 1e-6
 
 
 @dataclass(frozen=True)
 class Tiling:
-    """Tiles of a volume.
+    """Tiles of a volume, all of one shape.
 
     Parameters
     ----------
     shape : (3,) int           volume zyx
-    tile_px : int              edge of the cubes
-    margin_px : int            voxels at each end of a tile that belong to others
+    tile : (3,) int            shape of the tiles
+    margin : (3,) int          voxels at each end of a tile that belong to others; 0 on an axis that
+                               is taken whole
+    core : (3,) int            shape of the part of a tile that is its own
     starts : (n, 3) int        first voxel zyx of each core
     """
 
-    shape: tuple[int, int, int]
-    tile_px: int
-    margin_px: int
+    shape: Shape
+    tile: Shape
+    margin: Shape
+    core: Shape
     starts: Ints
-
-    @property
-    def core_px(self) -> int:
-        """Edge of the core of a tile."""
-        return self.tile_px - 2 * self.margin_px
 
     def __len__(self) -> int:
         """Number of tiles."""
@@ -54,42 +60,63 @@ class Tiling:
 
     def tile_of(self, points_zyx: Ints) -> Ints:
         """The tile whose core holds each voxel (m, 3)."""
-        counts = [-(-n // self.core_px) for n in self.shape]
-        place = np.asarray(points_zyx) // self.core_px
+        counts = [-(-n // c) for n, c in zip(self.shape, self.core, strict=True)]
+        place = np.asarray(points_zyx) // np.array(self.core)
         return np.asarray(np.ravel_multi_index(tuple(place.T), tuple(counts)), np.intp)
 
+    def corner(self, i_tile: int) -> Ints:
+        """Voxel zyx of the volume that is the first of a tile."""
+        return np.asarray(self.starts[i_tile] - np.array(self.margin), np.intp)
 
-def plan_tiles(shape: tuple[int, int, int], margin_px: int, tile_px: int | None = None) -> Tiling:
-    """Choose the edge of tiles that takes the least time, and where they lie.
+
+def plan_tiles(shape: Shape, margin_px: int, largest_px: int | None = None,
+               is_border_free: bool = True) -> Tiling:
+    """Choose how often each axis is divided, for the least time.
+
+    Parameters
+    ----------
+    margin_px : int           voxels that cores need around them
+    largest_px : int or None  longest edge of a tile
+    is_border_free : bool     no particles within `margin_px` of the borders, so that an axis may be
+                              taken whole without margins
 
     Examples
     --------
-    >>> tiling = plan_tiles((50, 100, 100), 8)
-    >>> tiling.tile_px, len(tiling)
-    (128, 1)
+    >>> plan_tiles((60, 128, 128), 8).tile
+    (60, 128, 128)
     """
-    def cost(edge: int) -> float:
-        core = edge - 2 * margin_px
-        n_tiles = float(np.prod([-(-n // core) for n in shape]))
-        return n_tiles * edge**3 * TILE_SIZES.get(edge, 1.5)
+    def axis(n: int) -> list[tuple[int, int, int, int]]:
+        """(parts, core, margin, edge) of an axis, in 1 ... MOST_PARTS parts."""
+        whole = 0 if is_border_free else margin_px
+        options = [(1, n, whole, _good_edge(n + 2 * whole))]
+        for parts in range(2, MOST_PARTS + 1):
+            core = -(-n // parts)
+            options.append((parts, core, margin_px, _good_edge(core + 2 * margin_px)))
+        fitting = [o for o in options if largest_px is None or o[3] <= largest_px]
+        return fitting or options[-1:]
 
-    if tile_px is None:
-        fitting = [edge for edge in TILE_SIZES if edge >= 3 * margin_px]
-        tile_px = min(fitting, key=cost) if fitting else 32 * -(-3 * margin_px // 32)
-    core = tile_px - 2 * margin_px
-    if core < 1:
-        raise ValueError(f"tiles of {tile_px} voxels hold no core with margins of {margin_px}")
-    first = [np.arange(0, n, core) for n in shape]
+    def cost(option: tuple[tuple[int, int, int, int], ...]) -> float:
+        voxels = float(np.prod([o[3] for o in option]))
+        factor = next(f for size, f in COST_BY_SIZE if voxels <= size)
+        return float(np.prod([o[0] for o in option])) * voxels * factor
+
+    z, y, x = min(product(*(axis(n) for n in shape)), key=cost)
+    core = (z[1], y[1], x[1])
+    first = [np.arange(0, n, c) for n, c in zip(shape, core, strict=True)]
     starts = np.stack(np.meshgrid(*first, indexing="ij"), axis=-1).reshape(-1, 3)
-    return Tiling(shape, tile_px, margin_px, np.asarray(starts, np.intp))
+    return Tiling(shape, (z[3], y[3], x[3]), (z[2], y[2], x[2]), core, np.asarray(starts, np.intp))
+
+
+def _good_edge(n: int) -> int:
+    """The next even length that FFTW does fast (factors 2, 3, 5, 7)."""
+    return 2 * int(scipy.fft.next_fast_len(-(-n // 2), real=True))
 
 
 def cut_tile(volume: Real, tiling: Tiling, i_tile: int) -> Real:
-    """The cube (n, n, n) of a tile; 0 beyond the volume."""
-    n = tiling.tile_px
-    tile = np.zeros((n, n, n), np.float32)
-    first = tiling.starts[i_tile] - tiling.margin_px
-    low, high = np.maximum(first, 0), np.minimum(first + n, volume.shape)
+    """The voxels of a tile; 0 beyond the volume."""
+    tile = np.zeros(tiling.tile, np.float32)
+    first = tiling.corner(i_tile)
+    low, high = np.maximum(first, 0), np.minimum(first + np.array(tiling.tile), volume.shape)
     source = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
     target = tuple(slice(a - f, b - f) for a, b, f in zip(low, high, first, strict=True))
     tile[target] = volume[source]
@@ -102,10 +129,9 @@ def weighted_tile_rft(volume: Real, tiling: Tiling, i_tile: int, transfer: Real,
 
     Parameters
     ----------
-    transfer : (n, n, n//2+1) float32    H of this tile
+    transfer : (nz, ny, nx//2+1) float32    H on the grid of the tile
     """
-    n = tiling.tile_px
-    box = plans.box((n, n, n))
+    box = plans.box(tiling.tile)
     box.real[...] = cut_tile(volume, tiling, i_tile)
     box.to_half()
     return np.asarray(box.half * transfer, np.complex64)
@@ -126,32 +152,57 @@ class TileScores:
     best_index: NDArray[np.int32]
 
     @classmethod
-    def empty(cls, edge: int) -> "TileScores":
+    def empty(cls, shape: Shape) -> "TileScores":
         """No rotation tried yet."""
-        return cls(np.full((edge,) * 3, NO_SCORE), np.full((edge,) * 3, -NO_SCORE),
-                   np.zeros((edge,) * 3, np.int32))
+        return cls(np.full(shape, NO_SCORE), np.full(shape, -NO_SCORE), np.zeros(shape, np.int32))
 
 
-def scan_tiles(template: Template, tiles_rft: Sequence[Complex], margin_px: int, rotations: Floats,
+def scan_tiles(template: Template, tiles_rft: Sequence[Complex], tiling: Tiling, rotations: Floats,
                norms: Real, first_index: int, plans: FftPlans) -> list[TileScores]:
     """Correlate tiles with all rotations and keep the best of each voxel.
 
     Parameters
     ----------
-    tiles_rft : t arrays (n, n, n//2+1) complex64   from `weighted_tile_rft`
-    rotations : (m, 3, 3) float64                   R_p2t
-    norms : (t, m) float32                          |T_R| of each tile
-    first_index : int                               number of the first rotation
+    tiles_rft : t arrays (nz, ny, nx//2+1) complex64   from `weighted_tile_rft`
+    rotations : (m, 3, 3) float64                      R_p2t
+    norms : (t, m) float32                             |T_R| of each tile
+    first_index : int                                  number of the first rotation
     """
-    n = template.tile_px
-    box = plans.box((n, n, n))
-    scores = [TileScores.empty(n - 2 * margin_px) for _ in tiles_rft]
-    turned = np.empty((n, n, n // 2 + 1), np.complex64)
-    for i, R in enumerate(rotations):
-        turned_in_tile(template, R, turned)
-        for tile_rft, norm, kept in zip(tiles_rft, norms, scores, strict=True):
-            multiply_band(turned, tile_rft, template.band_px, box.half)
-            box.to_real()
-            keep_best(box.real, margin_px, 1.0 / (n**3 * float(norm[i])), first_index + i,
-                      kept.best, kept.best_index, kept.worst)
+    box = plans.box(tiling.tile)
+    rows = template.rows(tiling.tile)
+    n = float(np.prod(tiling.tile))
+    scores = [TileScores.empty(tiling.core) for _ in tiles_rft]
+    turned = np.zeros(box.half.shape, np.complex64)
+    for i, mate in half_turn_pairs(rotations):
+        template.turned(rotations[i], tiling.tile, rows, turned)
+        for j in (i, mate):
+            if j < 0:
+                continue
+            for tile_rft, norm, kept in zip(tiles_rft, norms, scores, strict=True):
+                multiply_band(turned, tile_rft, rows, box.half, j != i)
+                box.to_real()
+                keep_best(box.real, tiling.margin, 1.0 / (n * float(norm[j])), first_index + j,
+                          kept.best, kept.best_index, kept.worst)
     return scores
+
+
+def half_turn_pairs(rotations: Floats) -> Iterator[tuple[int, int]]:
+    """Each rotation once: (i, j) where R_j is R_i turned by 180 degrees about z, or (i, -1).
+
+    Examples
+    --------
+    >>> list(half_turn_pairs(np.stack([np.eye(3), np.diag([-1.0, -1.0, 1.0])])))
+    [(0, 1)]
+    """
+    keys = np.rint(np.asarray(rotations).reshape(-1, 9) / SAME_TURN).astype(np.int64)
+    place = {key.tobytes(): i for i, key in enumerate(keys)}
+    mates = keys * np.array([-1, -1, -1, -1, -1, -1, 1, 1, 1])
+    done = np.zeros(len(keys), bool)
+    for i, key in enumerate(mates):
+        if done[i]:
+            continue
+        j = place.get(key.tobytes(), -1)
+        if j == i or (j >= 0 and done[j]):
+            j = -1
+        done[[i, max(i, j)]] = True
+        yield i, j

@@ -89,8 +89,8 @@ class MatchParameters(ParallelParameters):
         None, description="Smallest score of a pick instead of the suggested one.")
     max_picks: int | None = Field(None, ge=1, description="Most picks of a tomogram.")
     tile_px: int | None = Field(
-        None, ge=16, le=512, description="Edge of the tiles [voxels of the search]; default: the "
-        "fastest.")
+        None, ge=16, le=1024, description="Longest edge of the tiles [voxels of the search]; "
+        "default: the fastest.")
 
     @model_validator(mode="after")
     def _consistent(self) -> "MatchParameters":
