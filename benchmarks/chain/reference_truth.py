@@ -103,12 +103,12 @@ def study_object(ranks: int, work: Path) -> None:
     """Every method, at two signal-to-noise ratios."""
     print("\n| SNR, method | FSC 0.5 with truth: shell | fit | mirrored: shell | fit | z signal "
           "| z shape | CPU [s] |\n|---|---|---|---|---|---|---|---|")
-    for snr in (0.1, 0.01):
+    for snr, methods in ((0.1, ("denovo",)), (0.01, ("denovo", "particle", "tree"))):
         sim = work / f"object_{snr}"
         run(ranks, "simulate", "--n-series", 2, "--n-particles", 100, "--phantom-radius-A", 70,
             "--snr", snr, *IMAGES, "-o", sim)
         given = changed(sim, "unknown.star", unknown)
-        for method in ("denovo", "particle", "tree"):
+        for method in methods:
             out = work / f"object_{snr}_{method}"
             cpu_s = run(ranks, "reference", "--tomograms", sim / "tomograms.star", "--particles",
                         given, "--box-px", BOX, "--method", method, "-o", out)
@@ -157,7 +157,7 @@ def study_noise(ranks: int, work: Path) -> None:
     """Images of noise: what the competition says."""
     print("\n| seed | log evidence a particle | z signal | z shape | supported |\n|---|---|---|---|"
           "---|")
-    for seed in range(1, 7):
+    for seed in range(1, 5):
         sim, out = work / f"noise{seed}", work / f"noise{seed}_out"
         run(ranks, "simulate", "--n-series", 2, "--n-particles", 100, "--snr", 1e-6, "--seed", seed,
             *IMAGES, "-o", sim)

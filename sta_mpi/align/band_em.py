@@ -65,6 +65,14 @@ class Expectation:
     mean_normal: Floats
 
 
+def expectation_bytes(n_particles: int, n_voxels: int, n_rotations: int) -> dict[str, float]:
+    """Arrays that an expectation holds [bytes], by name."""
+    return {"particles of the competition": 12.0 * n_particles * n_voxels,
+            "references in all orientations": 12.0 * n_rotations * n_voxels,
+            "moments of orientations": 2 * 24.0 * n_rotations * n_voxels,
+            "poses of a batch": 20.0 * BATCH_ELEMENTS, "shifted data": 16.0 * COLUMN_ELEMENTS}
+
+
 def expect(bands: BandSet, reference: Reference, rotations: Floats, shifts_px: Floats,
            half: NDArray[np.int8] | None) -> Expectation:
     """Evidence and poses of particles for one map, and the sums of the next one.

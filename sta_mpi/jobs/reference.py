@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sta_mpi.align.band_em import expectation_bytes
 from sta_mpi.align.support import Verdict, judge_starts
 from sta_mpi.geometry.rotations import rotation_from_vector
 from sta_mpi.jobs.align import make_search
@@ -50,6 +51,7 @@ from sta_mpi.jobs.reference_state import (
     pack_reference,
     unpack_reference,
 )
+from sta_mpi.parallel.memory import GiB, MemoryPlan
 from sta_mpi.signal.fft import FftPlans, crop_rft3
 
 Floats = NDArray[np.float64]
@@ -74,7 +76,9 @@ def describe(parameters: ReferenceParameters) -> dict[str, Any]:
                 else f"known within {plan.cone_deg:g} deg",
                 "rotations": len(settings.lists.rotations(last.order, None)),
                 "shifts": len(settings.lists.shifts_px(plan.setup.sizes.box_px, last.r_max)),
-                "voxels_of_the_band": len(plan.band().index)}
+                "voxels_of_the_band": len(plan.band().index),
+                "competition_memory_GiB": sum(competition_bytes(
+                    plan, len(draw_particles(plan).rows)).values()) / GiB}
     return {**own, "lowpass_A": plan.lowpass_A,
             **describe_job(AverageJob(plan.setup, "dry run"), plan.setup)}
 
@@ -92,6 +96,13 @@ def run(parameters: ReferenceParameters, folder: JobFolder, runtime: Any) -> Job
         return write_unsupported(plan, folder, state, verdict, work.stages) \
             if runtime.is_root else JobOutcome()
     return work.search(state, verdict)
+
+
+def competition_bytes(plan: ReferencePlan, n_particles: int) -> dict[str, float]:
+    """Arrays that one rank holds while a start runs [bytes]."""
+    settings = plan.settings(n_particles)
+    rotations = settings.lists.rotations(settings.stages[-1].order, None)
+    return expectation_bytes(n_particles, len(plan.band().index), len(rotations))
 
 
 def verdict_of(state: ReferenceState) -> Verdict:
@@ -113,9 +124,10 @@ class _Work:
         """Write a checkpoint of the state."""
         self.checkpoints.save_state(self.runtime, *pack_reference(state))
 
-    def stage(self, job: Any) -> Any:
+    def stage(self, job: Any, memory: MemoryPlan | None = None) -> Any:
         """Run a stage of the engine; its outputs."""
-        memory = memory_plan(self.plan.setup) if not self.stages else None
+        if memory is None and not self.stages:
+            memory = memory_plan(self.plan.setup)
         result = run_stage(job, self.folder, self.runtime, self.plan.parameters,
                            self.checkpoints, memory)
         self.stages.append(result)
@@ -133,7 +145,8 @@ class _Work:
         entrants = Entrants(bands, plan.setup.half[drawn.rows], train, test,
                             plan.settings(len(train)), first, p.method, p.seed)
         levels = first.shape[1].bit_length() if p.method == "tree" else 1
-        starts = self.stage(StartsJob(entrants, levels, tag, self.folder.path))
+        starts = self.stage(StartsJob(entrants, levels, tag, self.folder.path),
+                            MemoryPlan(competition_bytes(plan, len(drawn.rows))))
         starts |= {"first_rows": drawn.rows[first] if first.size else first,
                    "test_rows": drawn.rows[test]}
         verdict = judge_starts(starts["gain"], starts["inverted"], starts["blob"])

@@ -6,7 +6,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sta_mpi.align.half_sets import shared_share
 from sta_mpi.align.support import LEAST_Z_SHAPE, LEAST_Z_SIGNAL, Verdict
+from sta_mpi.data import Particles
 from sta_mpi.formats.mrc_write import write_mrc
 from sta_mpi.formats.relion_particle_table import RelionParticles
 from sta_mpi.jobs.align_output import result_particles
@@ -27,6 +29,10 @@ from sta_mpi.jobs.set_output import given_members, write_particle_set
 from sta_mpi.signal.filters import lowpass_map
 
 Map = NDArray[np.float32]
+
+CROWDED, SAME_PIXELS = 0.1, 0.25
+"""Share of particles with a neighbour of the other half-set, nearer than this share of the box,
+from which a warning is due."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +78,7 @@ def write_reference(plan: ReferencePlan, folder: JobFolder, done: Finished) -> J
         *lattice_section(plan, done.orientation),
         *map_sections(maps, particles, done.orientation.symmetry)]
     warnings = [*left_out_warnings(done.stages), *_shape_warnings(done.verdict),
-                *done.orientation.notes]
+                *done.orientation.notes, *_crowd_warnings(plan, particles)]
     return JobOutcome(results, outputs, sections, warnings, done.stages)
 
 
@@ -101,6 +107,16 @@ def write_starts(folder: JobFolder, state: ReferenceState, span_A: float) -> dic
         write_mrc(folder.file(name), data, span_A / len(data))
         outputs[f"start{i + 1:02d}"] = name
     return outputs
+
+
+def _crowd_warnings(plan: ReferencePlan, particles: Particles) -> list[str]:
+    crowded = shared_share(particles.position_A, particles.i_tomo.astype(np.intp),
+                           particles.half, SAME_PIXELS * plan.span_A)
+    if crowded <= CROWDED:
+        return []
+    return [f"{100 * crowded:.0f} % of the particles lie within "
+            f"{SAME_PIXELS * plan.span_A:.0f} Å of one in the other half-set: common pixels inflate the FSC. Thin them out with `sta-mpi "
+            "select`, or use --halves clusters."]
 
 
 def _verdict_results(verdict: Verdict | None) -> dict[str, Any]:

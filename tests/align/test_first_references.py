@@ -110,6 +110,21 @@ def test_average_at_the_true_poses_is_the_object_and_its_expectation_as_well(cro
     assert found.sums[..., 2].sum() == pytest.approx(sums[..., 2].sum(), rel=0.02)
 
 
+def test_particles_that_are_not_there_weigh_less(crowd):
+    """Half of a set is noise, as where seeds miss the lattice."""
+    _, bands, *_ = crowd
+    rng = np.random.default_rng(71)
+    noise = rng.normal(size=(2, 16, len(BAND.index))) * np.sqrt(bands.weight[:16] / 2)
+    mixed = BandSet(BAND, np.concatenate([bands.data[:16], noise[0] + 1j * noise[1]]).astype(
+        np.complex64), np.concatenate([bands.weight[:16]] * 2))
+    half = np.repeat([1, 2], 16).astype(np.int8)
+    found = expect(mixed, reference_of(true_map(), R_MAX, PLANS),
+                   settings().lists.rotations(1, None), NO_SHIFT, half)
+    assert found.sums is not None
+    real, missed = found.sums[..., 2].sum(axis=(1, 2, 3))
+    assert missed < 0.7 * real
+
+
 def test_start_from_random_poses_finds_object_and_hand(crowd):
     _, bands, half, train, test = crowd
     s, rng = settings(n=48), np.random.default_rng([1, 0])
