@@ -1,7 +1,5 @@
 """Report of `seed`: objects, and seeds drawn on slices of their tomograms."""
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
@@ -11,13 +9,11 @@ from sta_mpi.formats.mrc import open_stack
 from sta_mpi.formats.reconstructed_tomograms import ReconstructedTomogram
 from sta_mpi.formats.relion_tomograms import TomogramSet
 from sta_mpi.jobs.parameters.seed import SeedParameters
+from sta_mpi.jobs.seed_objects import SeededObject
 from sta_mpi.prepare.preview import lowpassed_slice
 from sta_mpi.report.content import Figure, Section, Table
 from sta_mpi.report.figures.picks import kept_and_removed
 from sta_mpi.report.figures.tomograms import points_on_slice
-
-if TYPE_CHECKING:
-    from sta_mpi.jobs.seed import SeededObject
 
 Floats = NDArray[np.float64]
 
@@ -26,7 +22,7 @@ SHOWN = 4
 SLAB_A, LOWPASS_A, ARROW_A = 200.0, 60.0, 120.0
 
 
-def seed_sections(p: SeedParameters, objects: "list[SeededObject]", tomograms: TomogramSet,
+def seed_sections(p: SeedParameters, objects: list[SeededObject], tomograms: TomogramSet,
                   particles: Particles) -> list[Section]:
     """A table of objects, and pictures of the first tomograms."""
     rows = []

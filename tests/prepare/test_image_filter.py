@@ -1,5 +1,8 @@
 """Filters of back-projection and the geometry they rest on."""
 
+import doctest
+import importlib
+
 import numpy as np
 import pytest
 from blob_series import PIXEL_A, make_series, rotation
@@ -16,6 +19,7 @@ from sta_mpi.prepare.tomogram_grid import (
 )
 from sta_mpi.signal.fft import FftPlans
 
+EXAMPLES = ("prepare.tomogram_grid", "pick.even_points", "formats.reconstructed_tomograms")
 TILTS = np.array([-30.0, -10, 0, 12, 40])
 
 
@@ -32,6 +36,13 @@ def without_interpolation(transfer, grid):
     n = grid.sampled_px
     kx, ky = np.arange(n // 2 + 1) / n, np.fft.fftfreq(n)[:, None]
     return transfer * grid.step_px * (np.sinc(kx) * np.sinc(ky)) ** 2
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_examples_of_tomograms_and_seeds_run(name):
+    result = doctest.testmod(importlib.import_module(f"sta_mpi.{name}"))
+    assert result.attempted > 0
+    assert result.failed == 0
 
 
 @pytest.mark.parametrize("turn_deg", [0.0, 50.0])
