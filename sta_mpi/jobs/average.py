@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from sta_mpi.align.symmetrise import Helix
 from sta_mpi.errors import ParticleError
+from sta_mpi.jobs.average_subsets import further_passes, report_passes, run_passes
 from sta_mpi.jobs.averaging import (
     Setup,
     UnitSums,
@@ -24,6 +25,7 @@ from sta_mpi.jobs.engine import (
     describe_job,
     engine_results,
     left_out_warnings,
+    open_checkpoints,
     predicted_parts_GiB,
     run_stage,
 )
@@ -148,9 +150,13 @@ def run(parameters: AverageParameters, folder: JobFolder, runtime: Any) -> JobOu
     setup = replace(prepare_setup(parameters), folder=folder.path)
     inputs = setup.inputs
     options = replace(map_options(parameters, setup.sizes), helix=_helix(parameters, setup))
+    checkpoints = open_checkpoints(folder, parameters)
+    passes = further_passes(parameters, setup)
+    curves, stages = run_passes(passes, setup, lambda own, name: AverageJob(own, name, options),
+                                folder, runtime, checkpoints)
     job = AverageJob(setup, folder.fingerprint, options)
     memory = memory_plan(setup)
-    result = run_stage(job, folder, runtime, parameters, memory=memory)
+    result = run_stage(job, folder, runtime, parameters, checkpoints, memory)
     maps, counts = result.outputs
     check_any_seen(counts, setup)
     predicted = predicted_parts_GiB(job, runtime, memory)
@@ -160,12 +166,14 @@ def run(parameters: AverageParameters, folder: JobFolder, runtime: Any) -> JobOu
     results = {
         "particles": len(inputs.particles), "tilt_series": len(inputs.used_series),
         "source": setup.source.kind, "slices": int(counts.sum()),
-        **map_results(maps), **engine_results(result)}
+        **map_results(maps), **engine_results(*stages, result)}
     sections = [*map_sections(maps, inputs.particles, parameters.symmetry),
                 *weight_section(setup, job.tilt_weights)]
     warnings = [*left_out_warnings([result]), *_warnings(counts),
                 *contrast_warnings(setup.source.kind, maps.merged.data)]
-    return JobOutcome(results, outputs, sections, warnings, [result], predicted)
+    outcome = JobOutcome(results, outputs, sections, warnings, [*stages, result], predicted)
+    report_passes(passes, curves, maps.fsc, len(inputs.particles), outcome)
+    return outcome
 
 
 def _helix(parameters: AverageParameters, setup: Setup) -> Helix | None:

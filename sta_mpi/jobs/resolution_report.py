@@ -43,9 +43,9 @@ def resolution_report(p: PostprocessParameters, halves: HalfMaps, curves: FinalF
     if p.mask_sweep:
         _sweep(p, halves, fsc, curves.mask, outcome)
     if others.splits:
-        _splits(p, fsc, others.splits, outcome)
+        splits_section([str(p.half1), *map(str, p.split_half1)], [fsc, *others.splits], outcome)
     if p.n_particles is not None or others.subsets:
-        _reslog(p, fsc, others.subsets, outcome)
+        reslog_section(fsc, p.n_particles, list(p.subset_n_particles), others.subsets, outcome)
 
 
 def _sweep(p: PostprocessParameters, halves: HalfMaps, fsc: FscResult, mask: np.ndarray,
@@ -89,18 +89,15 @@ def _other_curve(p: PostprocessParameters, half1: Path, halves: HalfMaps, mask: 
                          np.random.default_rng(p.seed), p.randomise_at_A, p.randomise_at_fsc)
 
 
-def _splits(p: PostprocessParameters, fsc: FscResult, others: list[FscResult],
-            outcome: JobOutcome) -> None:
-    """Resolution of every random split."""
-    every = (fsc, *others)
+def splits_section(names: list[str], every: list[FscResult], outcome: JobOutcome) -> None:
+    """Resolution of every random split, the first one that of the maps."""
     between = [f.resolution_A(0.143, "interpolated") for f in every]
     shells = [f.box_px * f.voxel_A / d for f, d in zip(every, between, strict=True)]
     found = spread(between)
-    names = [str(p.half1), *map(str, p.split_half1)]
     rows = [(name, f.resolution_A(), f.resolution_A(0.143, "interpolated"), f.resolution_A(0.5))
             for name, f in zip(names, every, strict=True)]
     outcome.sections.append(Section("Other random splits", tables=[Table(
-        "Half-sets", ("first half map", "0.143 [Å]", "0.143, between shells [Å]", "0.5 [Å]"), rows,
+        "Half-sets", ("half-sets", "0.143 [Å]", "0.143, between shells [Å]", "0.5 [Å]"), rows,
         f"{found.n} splits, between shells: {found.mean:.4g} ± {found.sd:.2g} Å (s.d.), "
         f"{found.lowest:.4g} to {found.highest:.4g} Å. Differences between two maps that are "
         "smaller than this mean nothing.")]))
@@ -112,16 +109,16 @@ def _splits(p: PostprocessParameters, fsc: FscResult, others: list[FscResult],
             f"{found.highest:.3g} Å over {found.n} random splits. Give the mean and the spread.")
 
 
-def _reslog(p: PostprocessParameters, fsc: FscResult, subsets: list[FscResult],
-            outcome: JobOutcome) -> None:
-    """Predicted and measured resolution against the number of particles."""
+def reslog_section(fsc: FscResult, n_particles: int | None, subset_counts: list[int],
+                   subsets: list[FscResult], outcome: JobOutcome) -> None:
+    """Predicted (where `n_particles` in all are known) and measured resolution against number."""
     predicted = None
-    if p.n_particles is not None:
-        predicted = predicted_reslog(fsc.corrected, p.n_particles, fsc.voxel_A, fsc.box_px)
-    counts = [float(n) for n in p.subset_n_particles]
+    if n_particles is not None:
+        predicted = predicted_reslog(fsc.corrected, n_particles, fsc.voxel_A, fsc.box_px)
+    counts = [float(n) for n in subset_counts]
     at = [f.resolution_A(0.143, "interpolated") for f in subsets]
-    if p.n_particles is not None and subsets:
-        counts.append(float(p.n_particles))
+    if n_particles is not None and subsets:
+        counts.append(float(n_particles))
         at.append(fsc.resolution_A(0.143, "interpolated"))
     measured = (np.array(counts), np.array(at)) if subsets else None
     fit = fit_reslog(*measured) if measured is not None else None
@@ -135,7 +132,7 @@ def _reslog(p: PostprocessParameters, fsc: FscResult, subsets: list[FscResult],
         outcome.results |= {"reslog_b_factor_A2": fit.b_factor_A2,
                             "reslog_doubling_A": fit.doubling_A}
     if predicted is not None:
-        doubled = predicted[1][np.argmin(np.abs(predicted[0] - 2.0 * float(p.n_particles or 0)))]
+        doubled = predicted[1][np.argmin(np.abs(predicted[0] - 2.0 * float(n_particles or 0)))]
         outcome.results["predicted_doubling_A"] = float(doubled)
     outcome.sections.append(Section("Resolution and number of particles", figures=[Figure(
-        "ResLog", figures.reslog(predicted, measured, p.n_particles), text)]))
+        "ResLog", figures.reslog(predicted, measured, n_particles), text)]))

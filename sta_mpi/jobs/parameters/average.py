@@ -55,6 +55,13 @@ class AverageParameters(ReconstructionParameters):
     helical_units: int = Field(
         1, ge=1, le=999, description="Helical symmetry: subunits that each particle stands for.")
 
+    splits: int = Field(
+        1, ge=1, le=20, description="Random splits into half-sets whose FSC is measured, that of "
+        "the maps included: the spread of the resolution.")
+    reslog: bool = Field(
+        False, description="Measure the resolution of an eighth, a quarter and half of the "
+        "particles as well (ResLog curve).")
+
     @model_validator(mode="after")
     def _helix(self) -> "AverageParameters":
         if (self.helical_units > 1) != (self.helical_rise_A is not None):
