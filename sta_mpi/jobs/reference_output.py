@@ -115,8 +115,8 @@ def _crowd_warnings(plan: ReferencePlan, particles: Particles) -> list[str]:
     if crowded <= CROWDED:
         return []
     return [f"{100 * crowded:.0f} % of the particles lie within "
-            f"{SAME_PIXELS * plan.span_A:.0f} Å of one in the other half-set: common pixels inflate the FSC. Thin them out with `sta-mpi "
-            "select`, or use --halves clusters."]
+            f"{SAME_PIXELS * plan.span_A:.0f} Å of one in the other half-set: common pixels "
+            "inflate the FSC. Thin them out with `sta-mpi select`, or use --halves clusters."]
 
 
 def _verdict_results(verdict: Verdict | None) -> dict[str, Any]:
