@@ -26,6 +26,7 @@ from sta_mpi.jobs.folder import JobFolder, JobOutcome
 from sta_mpi.jobs.foreign_tables import with_own_table
 from sta_mpi.jobs.inputs import assign_halves
 from sta_mpi.jobs.parameters.align import AlignParameters
+from sta_mpi.jobs.peet_aligned import AlignedParticles
 from sta_mpi.jobs.peet_choice import (
     Judged,
     choose_for_average,
@@ -150,6 +151,10 @@ def run(parameters: AlignParameters, folder: JobFolder, runtime: Any) -> JobOutc
                 checkpoints.save_state(runtime, *pack(state))
         judged = _judged(effective.iterations - 1, state, shared)
         _final_averages(state, judged, shared)
+        if own.aligned_base:
+            run_stage(AlignedParticles(
+                project, setup, state, own.aligned_base, folder.path, float(writer.sign),
+                folder.fingerprint), folder, runtime, effective, checkpoints)
     if not runtime.is_root:
         return JobOutcome()
     setup = replace(setup, inputs=with_own_table(setup.inputs, folder.path))

@@ -102,7 +102,7 @@ KEYS: dict[str, KeyUse] = {
                               0.0, 1.0),
     "flgVolNamesAreTemplates": _own("names are taken as they are", 0.0),
     "flgUseExtractedParticles": _own("particles are cut from the tomograms", 0.0),
-    "alignedBaseName": _own("aligned particles are not written; extract writes boxes", ""),
+    "alignedBaseName": _yes("one file a particle, turned to the reference"),
     "meanFill": _none("what lies outside the tomogram is filled with the mean", 1.0, 0.0),
     "flgMeanFill": _none("what lies outside the tomogram is filled with the mean", 1.0, 0.0),
     "particlePerCPU": _none("units of work: --unit-particles", *map(float, range(10000))),

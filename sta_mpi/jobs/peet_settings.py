@@ -89,6 +89,7 @@ class PeetRun:
     is_random: bool
     has_duplicates: bool
     keeps_reference: bool
+    aligned_base: str
 
     @property
     def box_px(self) -> int:
@@ -121,7 +122,7 @@ def read_peet_run(path: Path) -> PeetRun:
     if (thresholds != np.rint(thresholds)).any() or (thresholds < 1).any():
         raise read.fault("lstThresholds", "numbers of particles, from 1")
     return PeetRun(
-        prm, Path(path), volumes, models, read.word("fnOutput", Path(path).stem),
+        prm, Path(path), volumes, models, _file_stem(read, "fnOutput") or Path(path).stem,
         _init(read, len(volumes)), _tilt_ranges(read, len(volumes)),
         (int(size[0]), int(size[1]), int(size[2])), _reference(read, len(volumes)),
         read.integer("yaxisType", 0, range(4)), iterations, sphere, interval,
@@ -133,7 +134,8 @@ def read_peet_run(path: Path) -> PeetRun:
         read.flag("lstFlagAllTom", True), _classes(read), _numbers(read, "excludeList",
                                                                    len(volumes)),
         _numbers(read, "includeList", len(volumes)), read.flag("flgRandomize", False),
-        read.flag("flgRemoveDuplicates", False), read.flag("flgNoReferenceRefinement", False))
+        read.flag("flgRemoveDuplicates", False), read.flag("flgNoReferenceRefinement", False),
+        _file_stem(read, "alignedBaseName"))
 
 
 def _iterations(read: PrmReader) -> list[Iteration]:
@@ -237,6 +239,14 @@ def _reference(read: PrmReader, n: int) -> Path | tuple[int, int] | int:
     if len(numbers) != 2 or not 1 <= numbers[0] <= n or numbers[1] < 1:
         raise read.fault("reference", f"a file or [tomogram particle], tomograms 1 to {n}")
     return int(numbers[0]), int(numbers[1])
+
+
+def _file_stem(read: PrmReader, key: str) -> str:
+    """The beginning of file names in the job's folder; folders are refused."""
+    stem = read.word(key, "")
+    if Path(stem).name != stem:
+        raise read.fault(key, "a name without folders: files go to the folder of the job")
+    return stem
 
 
 def _edge_shift(read: PrmReader) -> float:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from peet_files import cell, make_project, peet_rotation, read_motl, to_peet, write_motl
+from scipy.ndimage import gaussian_filter
 from scipy.spatial.transform import Rotation
 
 from sta_mpi.errors import FormatError, InputError, InputWarning, StaMpiError
@@ -190,7 +191,8 @@ def test_first_references_of_one_particle_and_of_the_tree_resemble_the_truth(
         project, small_set, command, tmp_path):
     still = {"dPhi": "{0}", "dTheta": "{0}", "dPsi": "{0}", "searchRadius": "{2}",
              "hiCutoff": "{[0.15, 0.05]}", "lowCutoff": "{0}", "refThreshold": "{24}",
-             "duplicateShiftTolerance": "{0}", "lstThresholds": "[]"}
+             "duplicateShiftTolerance": "{0}", "lstThresholds": "[]",
+             "alignedBaseName": "'single'"}
     one = changed(project, "one.prm", **still, reference="[2, 3]")
     tree = changed(project, "tree.prm", **still, reference="3", flgFairReference="1")
     series = ["--tomograms", small_set.with_name("tomograms.star"), "--quiet"]
@@ -202,6 +204,13 @@ def test_first_references_of_one_particle_and_of_the_tree_resemble_the_truth(
              for name in ("one", "tree")]
     assert alike[0] > 0.4
     assert alike[1] > max(0.7, alike[0])
+    files = sorted((tmp_path / "tree").glob("single_Tom*_P*.mrc"))
+    assert [f.name for f in files][::N] == ["single_Tom1_P0001.mrc", "single_Tom2_P0001.mrc"]
+    assert len(files) == 2 * N
+    mean, average = (gaussian_filter(data, 1.5) for data in (
+        np.mean([read_mrc(f).data for f in files], axis=0),
+        read_mrc(tmp_path / "tree" / "unMaskedrun_Ref2.mrc").data))
+    assert np.corrcoef(mean.ravel(), average.ravel())[0, 1] > 0.7
     many = changed(project, "many.prm", **still, reference="5", flgFairReference="1")
     refused = command(1, "align", many, *series, "-o", tmp_path / "many")
     assert refused.returncode != 0
@@ -396,6 +405,7 @@ BAD = {
     "less than outsideMaskRadius": {"insideMaskRadius": "20"},
     "less than hiCutoff": {"lowCutoff": "{[0.3, 0.05], [0, 0.05]}"},
     "numbers of particles, from 1": {"lstThresholds": "[0.5]"},
+    "a name without folders": {"fnOutput": "'a/b'"},
     "1 to 12 levels of 2^k particles": {"reference": "13", "flgFairReference": "1"},
     "expressions are not evaluated": {"szVol": "28 * 2"},
 }
@@ -446,12 +456,11 @@ def test_every_key_of_the_real_project_is_known_and_told(data_dir):
 def test_unknown_and_unhonoured_keys_are_never_dropped_in_silence(project, caplog):
     from sta_mpi.jobs.peet_align import _log_keys
 
-    run = read_peet_run(changed(project, "odd.prm", flgAbsValue="1", alignedBaseName="'al'",
-                                noSuchKey="3"))
+    run = read_peet_run(changed(project, "odd.prm", flgAbsValue="1", noSuchKey="3",
+                                flgSearchAlongParticleAxes="1"))
     with caplog.at_level("INFO"), pytest.warns(InputWarning, match="unknown keys noSuchKey"):
         _log_keys(run)
-    assert "alignedBaseName = 'al'" in caplog.text or any(
-        "alignedBaseName = 'al'" in line for line in reports(run.prm))
+    assert any(line.startswith("flgSearchAlongParticleAxes = 1") for line in reports(run.prm))
     assert any(line.startswith("flgAbsValue = 1") for line in reports(run.prm))
 
 

@@ -18,7 +18,8 @@ from sta_mpi.formats.relion_tomograms import read_tomograms
 from sta_mpi.geometry.rotations import angular_distance_deg
 from sta_mpi.jobs.average import prepare_setup
 from sta_mpi.jobs.parameters.average import AverageParameters
-from sta_mpi.jobs.volume_setup import contrast_warnings
+from sta_mpi.jobs.source_volumes import MadeAs
+from sta_mpi.jobs.volume_setup import contrast_warnings, made_as, volumes_of
 from sta_mpi.signal.fft import FftPlans
 
 BOX, VOXEL_A = 28, 6.0
@@ -165,6 +166,25 @@ def test_half_two_leaves_every_bit_of_half_one_alone(tmp_path, spacing, is_clear
     for h, plain, marked in zip(half, *observed, strict=True):
         assert np.array_equal(plain.weight_rft, marked.weight_rft)
         assert np.array_equal(plain.data_rft, marked.data_rft) == (h == 1)
+
+
+def test_how_a_tomogram_was_made_is_read_from_its_job(tomograms, tmp_path):
+    inputs = prepare_setup(AverageParameters(
+        output=tmp_path / "out", particles=tomograms.with_name("particles.star"),
+        tomograms=tomograms, source="tomograms", box_px=BOX)).inputs
+    volumes = volumes_of(inputs)
+    parameters = AverageParameters(output="out")
+    assert made_as(volumes, parameters)["TS_01"] == MadeAs(True, "none", False, False)
+    folder = tomograms.parent
+    (folder / "job.toml").write_text('command = "tomogram"\ninvert = true\nctf = "flip"\n'
+                                     'dose_weighting = true\ntilt_weights = "scale"\n')
+    try:
+        assert made_as(volumes, parameters)["TS_01"] == MadeAs(False, "flip", True, True)
+        said = AverageParameters(output="out", tomogram_contrast="dark", tomogram_ctf="none",
+                                 tomogram_dose="plain")
+        assert made_as(volumes, said)["TS_01"] == MadeAs(True, "none", False, True)
+    finally:
+        (folder / "job.toml").unlink()
 
 
 BAD = {
