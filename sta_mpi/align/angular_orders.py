@@ -35,7 +35,8 @@ LEAST_EXPLAINED, LEAST_EXPLAINED_BY_2 = 0.7, 0.85
 """Share of the power of the orders m > 0 that multiples of n must hold. Along the best axis of a
 map without symmetry even orders hold up to 0.76, multiples of 3 up to 0.45 (measured)."""
 MOST_LEFT = 0.1
-"""Share that a divisor of n may explain beyond n."""
+"""Share that strong orders of a divisor of n may hold beyond those of n. Weak ones do not count:
+missing wedges that are not all filled leave some power in all even orders."""
 
 
 @dataclass(frozen=True)
@@ -80,11 +81,15 @@ class AngularOrders:
         return 1
 
     def _holds(self, n: int) -> bool:
-        """Whether multiples of n hold enough of the signal, and those of its divisors no more."""
-        own = self.explained(n)
-        divisors = [d for d in range(2, n) if n % d == 0]
-        return (own >= (LEAST_EXPLAINED_BY_2 if n == 2 else LEAST_EXPLAINED)
-                and all(self.explained(d) - own < MOST_LEFT for d in divisors))
+        """Whether multiples of n hold enough, and strong orders of its divisors no more."""
+        if self.explained(n) < (LEAST_EXPLAINED_BY_2 if n == 2 else LEAST_EXPLAINED):
+            return False
+        total = float(self.power[1:].sum())
+        for d in (d for d in range(2, n) if n % d == 0):
+            more = [m for m in self.carries() if m % d == 0 and m % n]
+            if float(self.power[more].sum()) > MOST_LEFT * total:
+                return False
+        return True
 
 
 def angular_orders(half1: Map, half2: Map, mask: Map, axis: Floats, centre_px: Floats

@@ -42,6 +42,9 @@ Map = NDArray[np.float32]
 PRIMES = (2, 3, 5, 7, 11)
 KEPT = 3
 """Directions refined for each prime."""
+NEAR_BEST = 0.5
+"""Correlation of an axis, over the best one's, below which its n is not looked at: a lattice has
+axes off its units as well, which hold for a few neighbours."""
 LEAST_SHARE = 0.85
 """Share of the non-round signal that a group with several axes must leave unchanged."""
 LEAST_SIGNAL = 0.3
@@ -116,7 +119,9 @@ def find_point_group(half1: Map, half2: Map, mask: Map, r_max: float, max_shift_
     """
     data = 0.5 * (half1 + half2)
     axes = find_axes(half1, half2, mask, r_max, max_shift_px, plans, cone_deg)
-    cyclic = max((a for a in axes if a.fold > 1),
+    folded = [a for a in axes if a.fold > 1]
+    least = NEAR_BEST * max((a.score for a in folded), default=0.0)
+    cyclic = max((a for a in folded if a.score >= least),
                  key=lambda a: (a.fold, a.score), default=None)
     is_round = cyclic is None and any(a.fold == 0 for a in axes)
     shares: dict[str, float] = {}

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sta_mpi.align.band_em import expectation_bytes
+from sta_mpi.align.band_set import BandSet
 from sta_mpi.align.support import Verdict, judge_starts
 from sta_mpi.geometry.rotations import rotation_from_vector
 from sta_mpi.jobs.align import make_search
@@ -42,6 +43,7 @@ from sta_mpi.jobs.reference_plan import (
     round_parameters,
     split_seen,
 )
+from sta_mpi.jobs.reference_scores import score_symmetries
 from sta_mpi.jobs.reference_starts import BandJob, Entrants, StartsJob
 from sta_mpi.jobs.reference_state import (
     AVERAGED,
@@ -148,7 +150,8 @@ class _Work:
         starts = self.stage(StartsJob(entrants, levels, tag, self.folder.path),
                             MemoryPlan(competition_bytes(plan, len(drawn.rows))))
         starts |= {"first_rows": drawn.rows[first] if first.size else first,
-                   "test_rows": drawn.rows[test]}
+                   "test_rows": drawn.rows[test], "test_data": bands.data[test],
+                   "test_weight": bands.weight[test]}
         verdict = judge_starts(starts["gain"], starts["inverted"], starts["blob"])
         winner = widened(starts["map"][verdict.winner], plan.setup.sizes.box_px)
         loop = start_state(plan.setup, np.stack([winner, winner])[:, None])
@@ -254,7 +257,11 @@ class _Work:
         """Write everything (rank 0 alone)."""
         if maps is None or found is None:
             return JobOutcome()
-        done = Finished(state, maps, found, verdict, self.stages)
+        scores = [] if verdict is None or found.fit is None else score_symmetries(
+            self.plan, state.starts["map"][verdict.winner],
+            BandSet(self.plan.band(), state.starts["test_data"], state.starts["test_weight"]),
+            found.symmetry, found.fit)
+        done = Finished(state, maps, found, verdict, scores, self.stages)
         return write_reference(self.plan, self.folder, done)
 
 

@@ -24,6 +24,7 @@ from sta_mpi.jobs.reference_report import (
     starts_section,
     symmetry_section,
 )
+from sta_mpi.jobs.reference_scores import SymmetryScore, score_warnings
 from sta_mpi.jobs.reference_state import ReferenceState
 from sta_mpi.jobs.set_output import given_members, write_particle_set
 from sta_mpi.signal.filters import lowpass_map
@@ -43,6 +44,7 @@ class Finished:
     maps: Maps
     orientation: Orientation
     verdict: Verdict | None
+    scores: list[SymmetryScore]
     stages: list[Any]
 
 
@@ -74,11 +76,14 @@ def write_reference(plan: ReferencePlan, folder: JobFolder, done: Finished) -> J
         **map_results(maps), **engine_results(*done.stages)}
     sections = [*([] if done.verdict is None else [
         starts_section(plan, done.state, done.verdict)]),
-        symmetry_section(plan, done.orientation), map_move_section(plan, done.orientation),
+        symmetry_section(plan, done.orientation, done.scores),
+        map_move_section(plan, done.orientation),
         *lattice_section(plan, done.orientation),
         *map_sections(maps, particles, done.orientation.symmetry)]
     warnings = [*left_out_warnings(done.stages), *_shape_warnings(done.verdict),
-                *done.orientation.notes, *_crowd_warnings(plan, particles)]
+                *done.orientation.notes,
+                *score_warnings(done.orientation.symmetry, done.scores),
+                *_crowd_warnings(plan, particles)]
     return JobOutcome(results, outputs, sections, warnings, done.stages)
 
 

@@ -1,5 +1,7 @@
 """Report sections of `reference`: starts in competition, symmetry, axis, lattice."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -7,6 +9,7 @@ from sta_mpi.align.lattice_direction import in_plane_correlation
 from sta_mpi.align.support import LEAST_Z_SHAPE, LEAST_Z_SIGNAL, Verdict
 from sta_mpi.jobs.reference_orient import LATTICE_SHARE, Orientation
 from sta_mpi.jobs.reference_plan import ReferencePlan
+from sta_mpi.jobs.reference_scores import SymmetryScore
 from sta_mpi.jobs.reference_state import ReferenceState
 from sta_mpi.report.content import Figure, Section, Table
 from sta_mpi.report.figures import map_slices
@@ -51,20 +54,27 @@ def starts_section(plan: ReferencePlan, state: ReferenceState, verdict: Verdict)
                "Central slices, first and last, each on its own grey scale.")])
 
 
-def symmetry_section(plan: ReferencePlan, found: Orientation) -> Section:
-    """Candidate axes, angular orders, groups."""
+def symmetry_section(plan: ReferencePlan, found: Orientation, scores: Sequence[SymmetryScore]
+                     ) -> Section:
+    """Candidate axes, angular orders, groups, and what unseen particles say of them."""
+    judged = [Table(
+        "Unseen particles with symmetry imposed", ("group", "log evidence a particle",
+                                                   "z of the gain over C1"),
+        [(s.symmetry, round(s.evidence, 3), round(s.z, 1)) for s in scores],
+        "The winner of the competition, averaged over each group about the same axes. A check; the "
+        "group is chosen by the half maps.")] if scores else []
     if found.group is None:
         text = (f"{found.symmetry} was asked for." if found.fit is None else
                 f"The axes of {found.symmetry}, which was asked for, were found with a correlation "
                 f"of the map with itself of {found.fit.score:.2f} ({found.fit.before:.2f} with the "
                 "axes as they were).")
-        return Section("Symmetry", text)
+        return Section("Symmetry", text, tables=judged)
     group = found.group
     rows = [[f"360/{a.prime}", round(a.score, 2), _degrees_from_z(a.direction),
              round(float(np.linalg.norm(a.centre_px)) * plan.setup.sizes.voxel_A, 1),
              ", ".join(map(str, a.orders.carries())) or "none",
              "round" if a.fold == 0 else f"C{a.fold}"] for a in group.axes]
-    tables = [Table(
+    tables = [*judged, Table(
         "Candidate axes", ("found by a turn of", "correlation", "from z [°]", "off centre [Å]",
                            "orders that carry signal", "reads as"), rows,
         "n is the greatest common divisor of the angular orders in which the half maps agree, so "
