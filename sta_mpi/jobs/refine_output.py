@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sta_mpi.align.convergence import shell
-from sta_mpi.align.half_sets import shared_share
+from sta_mpi.align.half_sets import collapsed_share, shared_share
 from sta_mpi.formats.containers import write_h5
 from sta_mpi.formats.mrc_write import write_mrc
 from sta_mpi.formats.poses_h5 import write_poses
@@ -31,6 +31,10 @@ Floats = NDArray[np.float64]
 
 CROWDED = 0.1
 """Share of particles with a neighbour in the other half-set from which a warning is due."""
+
+
+COLLAPSED = 0.02
+"""Share of particles that moved onto a neighbour from which a warning is due."""
 
 
 def write_refinement(parameters: RefineParameters, folder: JobFolder, setup: Setup,
@@ -119,6 +123,15 @@ def _warnings(setup: Setup, state: LoopPoses, span_A: float) -> list[str]:
             f"{start[0]['resolution_A']:.2f} Å: {end}. Try a narrower range, a prior, another "
             "reference or mask.")
     particles = setup.inputs.particles
+    collapsed = collapsed_share(
+        particles.position_A, particles.with_poses(state.R_p2t, state.offset_A).position_A,
+        particles.i_tomo.astype(np.intp))
+    if collapsed > COLLAPSED:
+        warnings.append(
+            f"{100 * collapsed:.0f} % of the particles moved onto a neighbour (nearer than half of "
+            "the usual distance): they slid along a lattice, or one site was picked twice. Hold "
+            "them with --shift-prior-A or a smaller --shift-range-A, let the reference show its "
+            "neighbours (--mask-diameter-A), and remove duplicates (`sta-mpi select`).")
     crowded = shared_share(particles.position_A, particles.i_tomo.astype(np.intp), setup.half,
                            0.5 * span_A)
     if crowded > CROWDED:

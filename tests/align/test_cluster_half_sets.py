@@ -3,7 +3,12 @@
 import numpy as np
 import pytest
 
-from sta_mpi.align.half_sets import cluster_labels, halves_of_clusters, shared_share
+from sta_mpi.align.half_sets import (
+    cluster_labels,
+    collapsed_share,
+    halves_of_clusters,
+    shared_share,
+)
 
 
 def sphere_lattices(n_spheres, rng, n=60):
@@ -52,3 +57,20 @@ def test_one_large_cluster_is_cut_into_balanced_compact_patches():
 def test_halves_depend_on_the_seed_alone(seed):
     labels = np.arange(30) // 3
     assert np.array_equal(halves_of_clusters(labels, seed), halves_of_clusters(labels, seed))
+
+
+def test_particles_that_slid_onto_a_neighbour_are_counted_and_those_in_other_tomograms_are_not():
+    grid = np.stack(np.meshgrid(np.arange(10.0), np.arange(10.0), [0.0]), -1).reshape(-1, 3) * 75.0
+    rng = np.random.default_rng(4)
+    moved = grid + rng.normal(scale=4.0, size=grid.shape)
+    group = np.zeros(100, int)
+    assert collapsed_share(grid, moved, group) == 0.0
+    moved[[11, 15, 77]] = moved[[12, 16, 78]] + [5.0, 0.0, 0.0]
+    assert collapsed_share(grid, moved, group) == 0.06
+    # the three that moved in a tomogram of their own
+    group[[11, 15, 77]] = 1
+    assert collapsed_share(grid, moved, group) == 0.0
+
+
+def test_a_particle_alone_in_its_tomogram_has_no_neighbour_to_move_onto():
+    assert collapsed_share(np.zeros((2, 3)), np.ones((2, 3)), np.arange(2)) == 0.0
