@@ -59,13 +59,16 @@ from sta_mpi.simulate.placement import random_positions
 sys.path.insert(0, str(Path(__file__).parent.parent / "micro"))
 from timing import print_table
 
-SHAPE, VOXEL_A, BOX = (80, 160, 160), 10.0, 24
+VOXEL_A, BOX = 10.0, 24
 MASK_A, LOWPASS_A, HIGHPASS_A, EDGE_A = 160.0, 40.0, 320.0, 80.0
-N_PLANTED, NOISE = 60, 1.0
+NOISE = 1.0
 NEAR_A = 20.0
+A3_EACH = 3.4e7
+"""Volume that one planted object has for itself."""
 
 Real = NDArray[np.float32]
 Floats = NDArray[np.float64]
+Shape = tuple[int, int, int]
 
 
 @dataclass(frozen=True)
@@ -75,6 +78,12 @@ class Scene:
     tomogram: Real
     template: Real
     centres_A: Floats
+
+    @property
+    def shape(self) -> Shape:
+        """Of the tomogram, zyx."""
+        z, y, x = self.tomogram.shape
+        return z, y, x
 
 
 @dataclass(frozen=True)
@@ -88,22 +97,23 @@ class Search:
     n_voxels: int
 
 
-def make_scene(rng: np.random.Generator) -> Scene:
+def make_scene(rng: np.random.Generator, shape: Shape) -> Scene:
     """Plant turned phantoms in noise, then take the missing wedge away."""
     phantom = chiral_phantom(60.0, 9.0)
-    extent = np.array(SHAPE[::-1]) * VOXEL_A - 2.4 * EDGE_A
-    centres = random_positions(N_PLANTED, extent, MASK_A, rng)[:N_PLANTED]
+    extent = np.array(shape[::-1]) * VOXEL_A - 2.4 * EDGE_A
+    n = round(float(np.prod(shape)) * VOXEL_A**3 / A3_EACH)
+    centres = random_positions(n, extent, MASK_A, rng)[:n]
     R = random_rotations(len(centres), rng)
-    axes = [(np.arange(n) - n / 2) * VOXEL_A for n in SHAPE]
-    clean = np.zeros(SHAPE)
+    axes = [(np.arange(n) - n / 2) * VOXEL_A for n in shape]
+    clean = np.zeros(shape)
     for centre, turn in zip(centres, R, strict=True):
         clean += _blobs(phantom, phantom.centre_A @ turn.T + centre, axes)
     clean *= 1.0 / clean.max()
-    dirty = clean + NOISE * 0.35 * rng.standard_normal(SHAPE)
-    F = scipy.fft.rfftn(dirty) * seen(SHAPE)
+    dirty = clean + NOISE * 0.35 * rng.standard_normal(shape)
+    F = scipy.fft.rfftn(dirty) * seen(shape)
     middle = [(np.arange(BOX) - BOX // 2) * VOXEL_A] * 3
     template = _blobs(phantom, phantom.centre_A, middle)
-    return Scene(scipy.fft.irfftn(F, s=SHAPE).astype(np.float32), template.astype(np.float32),
+    return Scene(scipy.fft.irfftn(F, s=shape).astype(np.float32), template.astype(np.float32),
                  centres)
 
 
@@ -126,9 +136,10 @@ class Whole:
 
     def __init__(self, scene: Scene, is_cut: bool, library: str) -> None:
         rule = MatchFilter(LOWPASS_A, HIGHPASS_A, MASK_A, EDGE_A, 0.0)
-        shape = search_shape(SHAPE, VOXEL_A, LOWPASS_A) if is_cut else SHAPE
-        self.voxels = np.array(SHAPE) * VOXEL_A / np.array(shape)
+        shape = search_shape(scene.shape, VOXEL_A, LOWPASS_A) if is_cut else scene.shape
+        self.voxels = np.array(scene.shape) * VOXEL_A / np.array(shape)
         self.shape = tuple(scipy.fft.next_fast_len(n, real=True) for n in shape)
+        self.n_planted = len(scene.centres_A)
         volume = prepare_volume(scene.tomogram, VOXEL_A, rule)
         self._filter(scene, shape, rule, volume)
         self.template = _resampled(scene.template, VOXEL_A, float(self.voxels.mean()))
@@ -136,12 +147,12 @@ class Whole:
         self.radius = 0.5 * MASK_A / self.voxels
 
     def _filter(self, scene: Scene, shape: Any, rule: MatchFilter, volume: Any) -> None:
-        s = frequencies(SHAPE, np.full(3, VOXEL_A))
+        s = frequencies(scene.shape, np.full(3, VOXEL_A))
         noise = on_frequencies(volume.noise_power, s, volume.shell_per_A)
         band = rule.band(s).astype(np.float32)
         F = scipy.fft.rfftn(scene.tomogram)
-        whitened = scipy.fft.irfftn(F * band / np.sqrt(noise), s=SHAPE).astype(np.float32)
-        if shape != SHAPE:
+        whitened = scipy.fft.irfftn(F * band / np.sqrt(noise), s=scene.shape).astype(np.float32)
+        if shape != scene.shape:
             whitened = _cut(whitened, shape)
         self.sd = local_sd(whitened, np.ones(shape, bool), 0.5 * MASK_A / self.voxels)
         self.whitened = whitened
@@ -185,7 +196,7 @@ class Whole:
             np.maximum(best, scores / np.float32(norm), out=best)
         best = best[tuple(slice(0, n) for n in self.used)] / self.sd
         seconds = time.process_time() - start
-        return Search(name, peaks(best, self.voxels), seconds, len(rotations), best.size)
+        return Search(name, peaks(best, self.voxels, self.n_planted), seconds, len(rotations), best.size)
 
 
 def _turned(template: Real, R: Floats) -> Real:
@@ -212,15 +223,15 @@ def _cut(volume: Real, shape: tuple[int, int, int]) -> Real:
                       np.float32)
 
 
-def peaks(scores: Real, voxels_A: Floats) -> Floats:
+def peaks(scores: Real, voxels_A: Floats, n: int) -> Floats:
     """Positions xyz of the best peaks, as many as were planted, off the borders."""
     allowed = np.zeros(scores.shape, bool)
     margin = [int(np.ceil(EDGE_A / v)) for v in voxels_A]
     allowed[tuple(slice(m, n - m) for m, n in zip(margin, scores.shape, strict=True))] = True
-    points = local_maxima(scores, allowed, 20 * N_PLANTED)
-    xyz = ((points * voxels_A) - np.array(SHAPE) * VOXEL_A / 2)[:, ::-1]
+    points = local_maxima(scores, allowed, 20 * n)
+    xyz = ((points - np.array(scores.shape) / 2) * voxels_A)[:, ::-1]
     kept = thin_points(xyz, scores[tuple(points.T)], 0.6 * MASK_A)
-    return np.asarray(xyz[kept][:N_PLANTED])
+    return np.asarray(xyz[kept][:n])
 
 
 def ours(scene: Scene, folder: Path, order: int, search: str) -> Search:
@@ -248,7 +259,7 @@ def ours(scene: Scene, folder: Path, order: int, search: str) -> Search:
         found = choose_peaks(p, plan, whole, candidates, run_job(refine, runtime).outputs,
                              statistics, 0).of(0, 1)
         best = min(best, time.process_time() - start)
-    return Search(f"sta-mpi match, {search}", found.xyz_A[:N_PLANTED], best,
+    return Search(f"sta-mpi match, {search}", found.xyz_A[:len(scene.centres_A)], best,
                   len(rotations_of(p, order)), int(np.prod(plan.shape)))
 
 
@@ -265,7 +276,7 @@ def pytme(scene: Scene, whole: Whole, rotations: Floats, python: str, folder: Pa
                     str(folder / "in.npz"), str(folder / "out.npz")], check=True)
     found = np.load(folder / "out.npz")
     return Search(f"pyTME {found['version']}, FLCSphericalMask",
-                  peaks(found["scores"].astype(np.float32), whole.voxels),
+                  peaks(found["scores"].astype(np.float32), whole.voxels, whole.n_planted),
                   float(found["seconds"]), len(rotations), found["scores"].size)
 
 
@@ -298,11 +309,12 @@ def main() -> None:
     """Search with all, print the table."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--order", type=int, default=2, help="HEALPix order of the list")
+    parser.add_argument("--shape", type=int, nargs=3, default=(80, 160, 160), help="z y x")
     parser.add_argument("--pytme", help="interpreter of an environment with pytme")
     parser.add_argument("--every", type=int, default=1,
                         help="peers search every n-th rotation (times only; peaks differ)")
     options = parser.parse_args()
-    scene = make_scene(np.random.default_rng(7))
+    scene = make_scene(np.random.default_rng(7), tuple(options.shape))
     rotations = healpix_rotations(options.order)[::options.every]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -315,12 +327,12 @@ def main() -> None:
         found += [ours(scene, folder, options.order, "full"),
                   ours(scene, folder, options.order, "coarse-to-fine")]
     print_table(
-        f"Template matching of {SHAPE[2]} x {SHAPE[1]} x {SHAPE[0]} voxels of {VOXEL_A:g} Å, "
+        f"Template matching of {' x '.join(map(str, scene.shape[::-1]))} voxels of {VOXEL_A:g} Å, "
         f"{len(rotations)} rotations, {len(scene.centres_A)} planted objects",
         ["search", "voxels correlated", "CPU s", "tiles (64³) x rotations a core-second",
          "million voxels x rotations a core-second", "rate / scipy's", "same peaks as scipy",
          "planted found"],
-        [row(f, found[0], scene, int(np.prod(SHAPE))) for f in found])
+        [row(f, found[0], scene, int(np.prod(scene.shape))) for f in found])
 
 
 if __name__ == "__main__":

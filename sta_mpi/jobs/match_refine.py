@@ -19,7 +19,7 @@ from sta_mpi.jobs.match_scan import (
 )
 from sta_mpi.parallel.job import Partial, SumSpec, Unit
 from sta_mpi.parallel.memory import MemoryPlan
-from sta_mpi.pick.match_candidates import TurnedTemplates, refine_points
+from sta_mpi.pick.match_candidates import Field, TurnedTemplates, refine_points
 from sta_mpi.pick.match_template import sphere_offsets, turned_vectors
 from sta_mpi.pick.match_tiles import weighted_tile_rft
 from sta_mpi.signal.fft import FftPlans
@@ -140,7 +140,7 @@ class RefineJob:
             self.volume.filtered, tiling, i_tile,
             on_tile_grid(context.transfers[i_tile], self.plan), context.plans)
         box.to_real()
-        field = box.real * np.float32(sign / box.real.size)
+        field = Field(box.real * np.float32(sign / box.real.size), context.templates.offsets)
         corner = tiling.corner(i_tile)
         found = refine_points(field, self.candidates.zyx[rows] - corner, context.templates,
                               context.norms[i_tile], self._allowed(rows))

@@ -26,12 +26,15 @@ from sta_mpi.signal.fft import FftPlans
 Real = NDArray[np.float32]
 Floats = NDArray[np.float64]
 
-GROUP = 4
+GROUP = 2
 """Tiles that a turned template is read for at once."""
 
 ENOUGH_UNITS = 64
 FEWEST_ROTATIONS = 16
 """A block of rotations is at least this long."""
+
+MOST_ROW_BYTES = 200e6
+"""Scores of all units of one tomogram that rotations may be divided into blocks for."""
 
 NORM_BLOCK = 256
 """Rotations whose powers are multiplied with the weights of all tiles at once."""
@@ -86,8 +89,10 @@ class ScanJob:
         self.name = f"match: scan of {plan.source.name}"
         self._fingerprint = f"{fingerprint}-scan-{plan.source.name}"
         n_groups = -(-len(plan.tiling) // GROUP)
-        self.n_blocks = int(np.clip(-(-ENOUGH_UNITS // n_groups), 1,
-                                    max(1, len(rotations) // FEWEST_ROTATIONS)))
+        core_bytes = 12.0 * len(plan.tiling) * float(np.prod(plan.tiling.core))
+        self.n_blocks = int(max(1, min(-(-ENOUGH_UNITS // n_groups),
+                                       len(rotations) // FEWEST_ROTATIONS,
+                                       MOST_ROW_BYTES // core_bytes)))
 
     def units(self) -> list[Unit]:
         """Groups of tiles times blocks of rotations."""

@@ -58,33 +58,46 @@ class Found:
     subvoxel: Floats
 
 
-def patches(field: Real, points: Ints, offsets: Ints) -> Real:
-    """Densities (m, K) of a tile about voxels (m, 3), 0 beyond the tile."""
-    reach = int(np.abs(offsets).max())
-    padded = np.pad(field, reach)
-    strides = np.array([padded.shape[1] * padded.shape[2], padded.shape[2], 1])
-    places = (points + reach) @ strides
-    return np.asarray(padded.reshape(-1)[places[:, None] + offsets @ strides])
+class Field:
+    """A filtered tile from which patches are cut; 0 beyond it.
+
+    Parameters
+    ----------
+    tile : (nz, ny, nx) float32   weighted by its transfer
+    offsets : (K, 3) int          voxels zyx of a patch, from its centre
+    """
+
+    def __init__(self, tile: Real, offsets: Ints) -> None:
+        # a point may move out of its tile by as many voxels as it makes steps
+        self._reach = int(np.abs(offsets).max()) + MOST_MOVES + 1
+        padded = np.pad(tile, self._reach)
+        self._strides = np.array([padded.shape[1] * padded.shape[2], padded.shape[2], 1])
+        self._flat, self._around = padded.reshape(-1), offsets @ self._strides
+
+    def patches(self, points: Ints) -> Real:
+        """Densities (m, K) about voxels (m, 3)."""
+        places = (points + self._reach) @ self._strides
+        return np.asarray(self._flat[places[:, None] + self._around])
 
 
-def score_points(field: Real, points: Ints, templates: TurnedTemplates, norms: Real,
+def score_points(field: Field, points: Ints, templates: TurnedTemplates, norms: Real,
                  allowed: NDArray[np.bool_] | None = None) -> Real:
     """Scores (m, rotations) of voxels; -inf where an orientation is not allowed.
 
     Parameters
     ----------
-    field : (n, n, n) float32      filtered tile, weighted by its transfer
+    field : Field                  of the tile
     norms : (rotations,) float32   |T_R| of this tile
     allowed : (m, rotations) bool or None
     """
-    scores = patches(field, points, templates.offsets) @ templates.vectors.T
+    scores = field.patches(points) @ templates.vectors.T
     scores /= norms
     if allowed is not None:
         scores[~allowed] = -np.inf
     return np.asarray(scores)
 
 
-def refine_points(field: Real, points: Ints, templates: TurnedTemplates, norms: Real,
+def refine_points(field: Field, points: Ints, templates: TurnedTemplates, norms: Real,
                   allowed: NDArray[np.bool_] | None = None) -> Found:
     """The best orientation at or within a few voxels of each point.
 
@@ -118,9 +131,9 @@ def refine_points(field: Real, points: Ints, templates: TurnedTemplates, norms: 
     return Found(best, rotation, voxel, _parabola(peak))
 
 
-def _around(field: Real, voxel: Ints, templates: TurnedTemplates, norms: Real, rows: Ints) -> Real:
+def _around(field: Field, voxel: Ints, templates: TurnedTemplates, norms: Real, rows: Ints) -> Real:
     """Scores (27, rows) of a voxel and its neighbours."""
-    near = patches(field, voxel + NEIGHBOURS, templates.offsets)
+    near = field.patches(voxel + NEIGHBOURS)
     return np.asarray(near @ templates.vectors[rows].T / norms[rows])
 
 

@@ -5,7 +5,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from sta_mpi.pick.false_alarms import contrast_looks_inverted, false_alarms
-from sta_mpi.pick.match_candidates import TurnedTemplates, refine_points
+from sta_mpi.pick.match_candidates import Field, TurnedTemplates, refine_points
 from sta_mpi.pick.match_peaks import local_maxima, over_slab, slab_statistics, thin_points
 from sta_mpi.pick.match_template import (
     make_template,
@@ -92,7 +92,7 @@ def test_scan_finds_the_voxel_and_rotation_of_a_planted_object_in_any_tile():
     box = PLANS.box(n)
     box.half[...] = rft
     box.to_real()
-    found = refine_points(box.real / box.real.size,
+    found = refine_points(Field(box.real / box.real.size, offsets),
                           np.array(place)[None] + tiling.margin + [[1, 0, -1]],
                           TurnedTemplates(vectors, offsets), norms[0])
     assert (found.voxel[0] - tiling.margin == place).all()
