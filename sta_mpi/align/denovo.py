@@ -77,7 +77,6 @@ class StartResult:
     Parameters
     ----------
     map : (g, g, g) float32            on the grid of the band, as many Å wide as the box
-    fsc : (g//2+1,) float64            of its two halves
     gain : (n_test,) float64           log evidence of unseen particles over no particle at all
     inverted : (n_test,) float64       the same for the inverted contrast
     blob : (n_test,) float64           the same for the map averaged over all directions, or,
@@ -86,7 +85,6 @@ class StartResult:
     """
 
     map: Map
-    fsc: Floats
     gain: Floats
     inverted: Floats
     blob: Floats
@@ -120,7 +118,6 @@ def run_start(bands: BandSet, first: Map, half: NDArray[np.int8], train: Rows, t
     rng : Generator           of this start alone
     """
     data = first
-    fsc = np.ones(bands.band.grid_px // 2 + 1)
     course = []
     for stage in settings.stages:
         own = bands.within(stage.r_max)
@@ -130,13 +127,13 @@ def run_start(bands: BandSet, first: Map, half: NDArray[np.int8], train: Rows, t
                 rows = np.sort(rng.choice(train, stage.subset, replace=False))
             found = look(own.select(rows), data, stage, settings, rng, plans, half[rows])
             assert found.sums is not None
-            data, fsc = map_of_sums(found.sums, stage.r_max, settings, own.band.box_px, plans)
+            data, _ = map_of_sums(found.sums, stage.r_max, settings, own.band.box_px, plans)
             data = centred(data, found, own.band.box_px, settings.lists.cone_deg is not None, plans)
             course.append(float(found.log_evidence.mean()))
     judged = judge(bands, data, test, settings, plans)
     flat = axial_average(data) if settings.lists.cone_deg is not None else radial_average(data)
     blob = judge(bands, flat, test, settings, plans)
-    return StartResult(data, fsc, judged.log_evidence, judged.inverted, blob.log_evidence,
+    return StartResult(data, judged.log_evidence, judged.inverted, blob.log_evidence,
                        np.array(course))
 
 

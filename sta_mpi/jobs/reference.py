@@ -150,7 +150,7 @@ class _Work:
         starts = self.stage(StartsJob(entrants, levels, tag, self.folder.path),
                             MemoryPlan(competition_bytes(plan, len(drawn.rows))))
         starts |= {"first_rows": drawn.rows[first] if first.size else first,
-                   "test_rows": drawn.rows[test], "test_data": bands.data[test],
+                   "test_data": bands.data[test],
                    "test_weight": bands.weight[test]}
         verdict = judge_starts(starts["gain"], starts["inverted"], starts["blob"])
         winner = widened(starts["map"][verdict.winner], plan.setup.sizes.box_px)

@@ -28,10 +28,12 @@ def starts_section(plan: ReferencePlan, state: ReferenceState, verdict: Verdict)
     """Evidence, tests and slices of all starts."""
     starts = state.starts
     rows = [[i + 1, round(float(verdict.gain[i]), 3), round(float(verdict.z_signal[i]), 1),
-             round(float(verdict.z_shape[i]), 1), "winner" if i == verdict.winner else ""]
+             round(float(verdict.z_shape[i]), 1), _began_with(starts["first_rows"][i]),
+             "winner" if i == verdict.winner else ""]
             for i in range(len(verdict.gain))]
     table = Table(
-        "Starts", ("start", "log evidence a particle", "z of signal", "z of shape", ""), rows,
+        "Starts", ("start", "log evidence a particle", "z of signal", "z of shape", "began with",
+                   ""), rows,
         f"Of {starts['gain'].shape[1]} particles that no start saw. Log evidence: how much better "
         "the map explains a particle, over all poses, than no particle; below zero for what is not "
         "there. z of signal: against the map with inverted contrast, which noise cannot tell from "
@@ -52,6 +54,13 @@ def starts_section(plan: ReferencePlan, state: ReferenceState, verdict: Verdict)
                "particles. Starts that agree there have found the same map."),
         Figure("Maps of the starts", image_gallery(images, titles),
                "Central slices, first and last, each on its own grey scale.")])
+
+
+def _began_with(rows: NDArray[np.intp]) -> str:
+    """What a start began with, in words."""
+    if len(rows) == 0:
+        return "random poses"
+    return f"particle {rows[0] + 1}" if len(rows) == 1 else f"{len(rows)} particles in pairs"
 
 
 def symmetry_section(plan: ReferencePlan, found: Orientation, scores: Sequence[SymmetryScore]

@@ -162,7 +162,7 @@ class StartsJob:
         return {"map": ((n, g, g, g), "float32"),
                 "firsts": ((n, self.n_levels, g, g, g), "float32"),
                 "gain": ((n, m), "float64"), "inverted": ((n, m), "float64"),
-                "blob": ((n, m), "float64"), "fsc": ((n, g // 2 + 1), "float64"),
+                "blob": ((n, m), "float64"),
                 "course": ((n, rounds), "float64")}
 
     def fingerprint(self) -> str:
@@ -182,7 +182,7 @@ class StartsJob:
         found = run_start(e.bands, firsts[-1], e.half, e.train, e.test, e.settings, rng, context)
         values: dict[str, NDArray[Any]] = {
             "map": found.map, "firsts": np.stack(firsts), "gain": found.gain,
-            "inverted": found.inverted, "blob": found.blob, "fsc": found.fsc,
+            "inverted": found.inverted, "blob": found.blob,
             "course": found.course}
         return Partial({}, np.array([i]), {name: v[None] for name, v in values.items()})
 
