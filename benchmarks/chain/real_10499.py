@@ -23,14 +23,16 @@ from pathlib import Path
 VOXEL_A = 20
 DIAMETER_A = 320
 START_A = 60
-BOX_PX = 56
+BINNING, BOX_PX = 2, 28
+ROUNDS = 1
 STAGES = ("import", "tomogram", "match", "select", "average", "align", "fsc")
 
 
 def commands(series: Path, template: Path) -> dict[str, list[str]]:
     """Options of every stage; folders are relative to that of the chain."""
     stack = series / "00254.stack_x16.mrc.gz"
-    common = ["--box-px", str(BOX_PX), "--mask-diameter-A", str(DIAMETER_A)]
+    common = ["--box-px", str(BOX_PX), "--binning", str(BINNING), "--mask-diameter-A",
+              str(DIAMETER_A), "--halves", "clusters", "--cluster-distance-A", "300"]
     return {
         "import": ["--input", str(series / "00254.xml"), "--stack", str(stack), "--copy-stacks",
                    "--grey-scale", "0.0625", "--thickness-A", "3000", "--exclude-tilts", "40-41",
@@ -39,11 +41,11 @@ def commands(series: Path, template: Path) -> dict[str, list[str]]:
         "match": ["--tomograms", "tomogram/tomograms.star", "--reference", str(template),
                   "--mask-diameter-A", str(DIAMETER_A), "--lowpass-A", str(START_A)],
         "select": ["--optimisation-set", "match/optimisation_set.star", "--min-distance-A", "200"],
-        "average": ["--optimisation-set", "select/optimisation_set.star", *common, "--halves",
-                    "clusters", "--cluster-distance-A", "300"],
-        "align": ["--optimisation-set", "average/optimisation_set.star", *common, "--reference",
+        "average": ["--optimisation-set", "select/optimisation_set.star", *common],
+        "align": ["--optimisation-set", "select/optimisation_set.star", *common, "--reference",
                   "average/half1.mrc", "--lowpass-A", str(START_A), "--search", "local",
-                  "--angle-range-deg", "20", "--shift-range-A", "60"],
+                  "--angle-range-deg", "20", "--shift-range-A", "60", "--iterations", str(ROUNDS),
+                  "--oracle-particles", "0"],
         "fsc": ["--half1", "align/half1.mrc"],
     }
 

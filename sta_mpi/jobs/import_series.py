@@ -73,6 +73,10 @@ def import_series(files: SeriesFiles, parameters: ImportParameters) -> ImportedS
         known["voltage_kV"] = (mdoc.global_number("Voltage"), mdoc.source)
     optics = optics_of(files, parameters, notes, known)
     dose = _dose_of(files, parameters, notes, aligned)
+    if len(dose) > 1 and not dose.any():
+        raise InputError(f"series {files.name}: the dose before every view is 0 e/Å^2: it was "
+                         "never set. Give --dose-file, or --dose-per-tilt-e-per-A2 with "
+                         "--tilt-order.")
     ctf = aligned.ctf or ctf_of(files, parameters, notes, stack.n_images).of_views(aligned.views)
     zero, one = np.zeros(len(aligned.views)), np.ones(len(aligned.views))
     names = tuple(f"{v + 1}@{stack.path.resolve()}" for v in aligned.views)

@@ -394,6 +394,15 @@ def test_damaged_file_of_an_etomo_folder_is_refused(etomo, tmp_path, name, old, 
     refused(message, "--input", etomo, *REST, "-o", tmp_path / "out")
 
 
+@pytest.mark.parametrize(("doses", "message"), [
+    ("0 0 0 0 0", "was never set"), ("0 3 6 9", "4 doses, expected 5"),
+    ("0 3 -6 9 12", "line 3: dose -6"), ("0 3 inf 9 12", "NaN or Inf")])
+def test_wrong_doses_are_refused(etomo, tmp_path, doses, message):
+    (tmp_path / "dose.txt").write_text(doses.replace(" ", "\n"))
+    refused(message, "--input", etomo, *REST, "--dose-file", tmp_path / "dose.txt", "-o",
+            tmp_path / "out")
+
+
 @pytest.mark.parametrize(("words", "message"), [
     (("--input", "nothing_*"), "no file or folder"),
     (("--input", "TS_01", *REST, "--exclude-tilts", "9"), "names view 9"),
