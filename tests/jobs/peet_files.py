@@ -8,6 +8,8 @@ from scipy.spatial.transform import Rotation
 
 from sta_mpi.formats.imod_model import model_from_points, write_imod_model
 from sta_mpi.formats.mrc import read_image, read_mrc
+from sta_mpi.formats.relion_particles import read_particles
+from sta_mpi.formats.relion_tomograms import read_tomograms
 
 HEADER = ("CCC,reserved,reserved,pIndex,wedgeWT,NA,NA,NA,NA,NA,xOffset,yOffset,zOffset,NA,NA,"
           "reserved,EulerZ(1),EulerZ(3),EulerX(2),reserved")
@@ -85,3 +87,52 @@ def make_project(folder, project, tomograms, particles, truth_path, box, name="r
 def cell(names):
     """A cell array of strings."""
     return "{" + ", ".join(f"'{name}'" for name in names) + "}"
+
+
+PRM = """# a project of two tomograms, two iterations
+fnVolume = {volumes}
+fnModParticle = {models}
+initMOTL = {lists}
+tiltRange = {{[-60, 60], [-60, 60]}}
+dPhi = {{-9:3:9, -4:2:4}}
+dTheta = {{-9:3:9, -4:2:4}}
+dPsi = {{-9:3:9, -4:2:4}}
+searchRadius = {{[3], [2]}}
+lowCutoff = {{[0, 0.05], [0, 0.05]}}
+hiCutoff = {{[0.2, 0.05], [0.25, 0.05]}}
+refThreshold = {{20, 20}}
+duplicateShiftTolerance = [NaN, 2]
+reference = 'reference.mrc'
+fnOutput = 'run'
+szVol = [28, 26, 28]
+CCMode = 1
+flgAbsValue = 1
+lstThresholds = [8:8:16, 30]
+lstFlagAllTom = 0
+nWeightGroup = 2
+maskType = 'sphere'
+outsideMaskRadius = 11
+maskBlurStdDev = 1.5
+flgRemoveDuplicates = 1
+"""
+
+
+def write_project(folder, small_set, box=28):
+    """The whole project of the simulated small set in a folder, with `run.prm`."""
+    source = small_set.parent
+    tomograms = read_tomograms(small_set.with_name("tomograms.star"))
+    particles = read_particles(small_set.with_name("particles.star"), tomograms)
+    names = make_project(folder, source, tomograms, particles, source / "truth.mrc", box)
+    volumes, models, lists = map(cell, names)
+    (folder / "run.prm").write_text(PRM.format(volumes=volumes, models=models, lists=lists))
+    return folder
+
+
+def changed(project, name, **values):
+    """A copy of the parameter file with other lines; None removes one."""
+    lines = [line for line in (project / "run.prm").read_text().splitlines()
+             if line.split("=")[0].strip() not in values]
+    lines += [f"{key} = {value}" for key, value in values.items() if value is not None]
+    path = project / name
+    path.write_text("\n".join(lines) + "\n")
+    return path
