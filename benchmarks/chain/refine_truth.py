@@ -4,7 +4,8 @@
 
 For each set: tilt series are simulated, `average` at the true poses gives the resolution that
 poses cannot better, and `refine` starts from perturbed poses and their average at 40 or 60 Å. The
-lattice needs its neighbours in the reference, and is compared with the truth in one unit; half-sets
+lattice needs its neighbours in the reference and a prior on shifts, so that particles do not slide
+along it, and is compared with the truth in one unit; half-sets
 of clusters and random ones are compared for it. Printed as Markdown: half-map resolution of both
 (FSC 0.143, mask-corrected), resolution against the true map (FSC 0.5), pose errors, rounds and
 CPU time.
@@ -41,7 +42,7 @@ SETS = {
                         "--n-particles", "150", "--pixel-A", "4", "--image-width-px", "400",
                         "--image-height-px", "400", "--thickness-A", "1100", "--snr", "0.1"],
            "box": 64, "symmetry": "C6", "lowpass_A": 40, "mask_A": 220, "unit_A": 80,
-           "refine": ["--shift-range-A", "20"]},
+           "refine": ["--shift-range-A", "20", "--shift-prior-A", "5"]},
     "D2": {"simulate": ["--phantom", "D2", "--phantom-radius-A", "60", "--phantom-detail-A", "3",
                         "--n-series", "2", "--n-particles", "80", "--pixel-A", "4",
                         "--image-width-px", "480", "--image-height-px", "480",
