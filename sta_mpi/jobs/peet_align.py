@@ -55,6 +55,15 @@ from sta_mpi.report.runlog import LOGGER_NAME
 Floats = NDArray[np.float64]
 Chosen = NDArray[np.bool_]
 
+SAID_BY_FILE = (
+    "optimisation_set", "particles", "trajectories", "coordinate_pixel_A", "tomogram", "box_px",
+    "binning", "symmetry", "wedge", "wedge_mask", "tilt_min_deg", "tilt_max_deg", "edge_shift_px",
+    "reference", "reference_mask", "iterations", "lowpass_A", "highpass_A", "band_schedule",
+    "global_order", "global_rounds", "angle_range_deg", "angle_step_deg", "shift_range_A",
+    "shift_step_A", "refine_factor", "cone_deg", "rotation_share", "relax_symmetry",
+    "angle_prior_deg", "tilt_prior_deg", "shift_prior_A", "mirror_decoy", "fix", "fix_tomograms")
+"""Options that have no say in a PEET project."""
+
 NOT_JOINED_A = 1e6
 """References are half maps divided with the prior of their FSC, joined at no resolution: particles
 of one filament or membrane leave directions that none has measured."""
@@ -86,15 +95,18 @@ def prepare(parameters: AlignParameters) -> tuple[PeetProject, Setup, AlignParam
 
 
 def _refuse_options(parameters: AlignParameters) -> None:
-    """UsageError for options that the parameter file has to say."""
-    given = {"--reference": parameters.reference, "--reference-mask": parameters.reference_mask,
-             "--box-px": parameters.box_px, "--particles": parameters.particles,
-             "--optimisation-set": parameters.optimisation_set, "--tomogram": parameters.tomogram,
-             "--trajectories": parameters.trajectories}
-    for option, value in given.items():
-        if value:
-            raise UsageError(f"{option} does not go with a PEET parameter file, which says it. "
-                             "Change the file, or leave the option out.")
+    """UsageError for options that would be passed over: the parameter file says them."""
+    for name in SAID_BY_FILE:
+        if getattr(parameters, name) != type(parameters).model_fields[name].default:
+            raise UsageError(f"--{name.replace('_', '-')} does not go with a PEET parameter file, "
+                             "which says it. Change the file, or leave the option out.")
+    if parameters.search not in ("auto", "grid"):
+        raise UsageError(f"--search {parameters.search} does not go with a PEET parameter file: "
+                         "its ranges and sampleSphere say what is searched. Use --search grid for "
+                         "its literal lists, or leave the option out.")
+    if parameters.source not in ("auto", "tomograms"):
+        raise UsageError(f"--source {parameters.source}: particles of a PEET project are cut from "
+                         "its tomograms. Leave the option out.")
 
 
 def describe(parameters: AlignParameters) -> dict[str, Any]:

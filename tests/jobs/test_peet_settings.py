@@ -4,8 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from peet_files import cell, changed, peet_rotation, write_motl, write_project
 
+from sta_mpi.cli.main import cli
 from sta_mpi.errors import FormatError, InputError, InputWarning, StaMpiError
 from sta_mpi.formats.peet_prm import read_prm
 from sta_mpi.formats.relion_particles import read_particles
@@ -222,10 +224,24 @@ def test_errors_of_a_parameter_file_are_told_with_their_place(project, message):
 @pytest.mark.parametrize(("options", "message"), [
     ({"box_px": 32}, "--box-px does not go with a PEET parameter file"),
     ({"reference": ("a.mrc",)}, "--reference does not go"),
+    ({"angle_range_deg": 3.0}, "--angle-range-deg does not go"),
+    ({"search": "global"}, "its ranges and sampleSphere say"),
+    ({"source": "tilt-series"}, "are cut from its tomograms"),
 ])
 def test_options_that_the_file_says_are_refused(project, options, message):
     with pytest.raises(StaMpiError, match=message):
         describe(AlignParameters(output=project / "out", prm=project / "run.prm", **options))
+
+
+def test_command_takes_the_file_as_it_stands(project, monkeypatch):
+    seen = []
+    monkeypatch.setattr("sta_mpi.jobs.launch.launch",
+                        lambda command, parameters: seen.append((command, parameters)) or 0)
+    result = CliRunner().invoke(cli, ["align", str(project / "run.prm"), "--score", "fsc"])
+    assert result.exit_code == 0, result.output
+    command, parameters = seen[0]
+    assert (command, parameters.prm, parameters.score) == ("align", project / "run.prm", "fsc")
+    assert parameters.output == project / "run_align"
 
 
 def test_dry_run_says_what_a_project_would_do(project):
