@@ -25,7 +25,7 @@ from sta_mpi.jobs import peet_align
 from sta_mpi.jobs.align_loop import RoundLoop, open_store, shared_references
 from sta_mpi.jobs.align_output import write_outputs
 from sta_mpi.jobs.align_rounds import AlignRound, round_memory
-from sta_mpi.jobs.align_search import Search
+from sta_mpi.jobs.align_search import Search, has_priors
 from sta_mpi.jobs.align_state import LoopPoses, pack, start_state, unpack
 from sta_mpi.jobs.average import AverageJob
 from sta_mpi.jobs.averaging import Setup, make_setup
@@ -180,12 +180,15 @@ def make_search(i_round: int, state: LoopPoses, parameters: AlignParameters, set
                            parameters.shift_step_A * factor / voxel_A)
     references = state.references
     n_classes = references.shape[1]
+    # limits about a prior's centre must not shrink, or particles away from it are pulled back
+    holds_turn, holds_shift = has_priors(parameters)
     if parameters.mirror_decoy:
         references = np.concatenate([references, _mirrored(references[:, :1])], axis=1)
     search = Search(state.R_p2t, state.offset_A, state.anchor_A, references, n_classes, state.fsc,
                     mask, kind, rotations, is_global, shifts_px,
                     parameters.shift_step_A * factor, prior_orientations(setup.inputs.particles),
-                    parameters.angle_range_deg * factor, parameters.shift_range_A * factor,
+                    parameters.angle_range_deg * (1.0 if holds_turn else factor),
+                    parameters.shift_range_A * (1.0 if holds_shift else factor),
                     step_deg, _band(i_round, state, parameters, setup), i_round, parameters)
     return without_fixed(search, setup.inputs.particles)
 

@@ -226,6 +226,12 @@ def search_centre(setup: Setup, search: Search, row: int) -> Pose:
     return Pose(R, shift)
 
 
+def has_priors(parameters: SearchParameters) -> tuple[bool, bool]:
+    """Whether limits of (turns, shifts) are about a prior's centre, not about the current pose."""
+    return (parameters.angle_prior_deg is not None or parameters.tilt_prior_deg is not None,
+            parameters.shift_prior_A is not None)
+
+
 def swing_to(R: Floats, normal: Floats) -> Floats:
     """R (3, 3) after the shortest turn of the tomogram that brings its Z axis to `normal`."""
     axis = np.cross(R[:, 2], normal)

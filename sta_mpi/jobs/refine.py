@@ -26,7 +26,7 @@ from sta_mpi.geometry.sampling import (
 )
 from sta_mpi.jobs.align import GLOBAL_ORDER, search_kind
 from sta_mpi.jobs.align_loop import RoundLoop, open_store, shared_references
-from sta_mpi.jobs.align_search import Search
+from sta_mpi.jobs.align_search import Search, has_priors
 from sta_mpi.jobs.align_state import LoopPoses, pack, start_state, unpack
 from sta_mpi.jobs.average import AverageJob
 from sta_mpi.jobs.averaging import Setup, make_setup
@@ -215,10 +215,14 @@ def make_search(state: LoopPoses, parameters: RefineParameters, setup: Setup,
         and last["far_turn_share"] > SETTLED_SHARE))
     max_deg, max_A = parameters.angle_range_deg, parameters.shift_range_A
     if last is not None and not (is_global or last["is_global"] > 0):
-        # a change of 2 px at the edge of the box, or at the edge of the band, is always allowed
-        max_deg = min(max_deg, max(RANGE_OF_CHANGES * last["median_turn_deg"],
-                                   float(np.degrees(2.0 / band.r_max))))
-        max_A = min(max_A, max(RANGE_OF_CHANGES * last["median_move_A"], 2 * voxel_A))
+        # a change of 2 px at the edge of the box, or at the edge of the band, is always allowed;
+        # limits about a prior's centre must not shrink, or particles away from it are pulled back
+        holds_turn, holds_shift = has_priors(parameters)
+        if not holds_turn:
+            max_deg = min(max_deg, max(RANGE_OF_CHANGES * last["median_turn_deg"],
+                                       float(np.degrees(2.0 / band.r_max))))
+        if not holds_shift:
+            max_A = min(max_A, max(RANGE_OF_CHANGES * last["median_move_A"], 2 * voxel_A))
     if is_global:
         order = GLOBAL_ORDER if parameters.global_order is None else parameters.global_order
         rotations, step_deg = healpix_rotations(order, parameters.symmetry), healpix_step_deg(order)

@@ -8,7 +8,7 @@ from click.testing import CliRunner
 
 from sta_mpi.cli.main import cli
 from sta_mpi.formats.poses_h5 import read_poses
-from sta_mpi.formats.relion_particles import read_particles
+from sta_mpi.formats.relion_particles import read_particles, write_particles
 from sta_mpi.formats.relion_tomograms import read_tomograms
 from sta_mpi.formats.star import read_star
 from sta_mpi.geometry.rotations import angular_distance_deg
@@ -104,6 +104,23 @@ def test_a_refinement_that_cannot_reach_the_given_poses_keeps_them(project, tmp_
     assert found["given_poses_kept"] is True
     assert found["resolution_A"] == pytest.approx(found["resolution_of_given_poses_A"])
     assert any("the given poses were kept" in text for text in warnings)
+
+
+def test_a_prior_does_not_pull_particles_back_when_limits_shrink(project, tmp_path):
+    """All particles 15 Å from where they were picked, a wide prior about the picks.
+
+    Limits of later rounds (10 Å here) are centred at the prior.
+    """
+    tomograms = read_tomograms(project / "sim/tomograms.star")
+    truth = read_particles(project / "sim/particles_truth.star", tomograms)
+    away = truth.with_poses(truth.R_p2t, truth.offset_A + [15.0, 0.0, 0.0])
+    write_particles(tmp_path / "away.star", away, tomograms)
+    run(*words(project), "--particles", tmp_path / "away.star", "--shift-prior-A", 30,
+        "--no-accept-if-better", "--no-early-stop", "--oracle-particles", 0, "-o",
+        tmp_path / "out")
+    poses, _ = read_poses(tmp_path / "out/poses.h5")
+    shift = np.linalg.norm(poses.position_A - truth.position_A, axis=1)
+    assert 0.01 < np.median(shift) < 2.0
 
 
 def test_two_references_are_refused_with_the_command_to_use(project, tmp_path):
