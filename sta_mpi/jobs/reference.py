@@ -31,6 +31,7 @@ from sta_mpi.jobs.averaging import check_any_seen, memory_plan
 from sta_mpi.jobs.engine import describe_job, open_checkpoints, run_stage
 from sta_mpi.jobs.folder import JobFolder, JobOutcome
 from sta_mpi.jobs.inputs import set_files
+from sta_mpi.jobs.parameters.align import AlignParameters
 from sta_mpi.jobs.parameters.reference import ReferenceParameters
 from sta_mpi.jobs.reconstruction import Maps, map_options
 from sta_mpi.jobs.reference_orient import Orientation, moved_state, orient
@@ -183,11 +184,10 @@ class _Work:
             maps: list[Maps | None] = []
             while state.loop.round_done < last:
                 i = state.loop.round_done
-                # with a symmetry all twists are searched again: the map was another one before
-                again = p.model_copy(update={"global_rounds": i + 1}) if i + 2 == last \
-                    and p.symmetry != "C1" else p
-                maps = loop.round(make_search(i, state.loop, again, own, options.mask),
-                                  state.loop, map_options(p, own.sizes))
+                of_round = last_search(plan, p, i, last)
+                options = map_options(of_round, own.sizes)
+                maps = loop.round(make_search(i, state.loop, of_round, own, options.mask),
+                                  state.loop, options)
                 # the last round ends with the outputs: until they are written, its units count
                 if state.loop.round_done < last:
                     self.save(state)
@@ -274,6 +274,21 @@ def given_twists(plan: ReferencePlan) -> Any:
     turn = np.zeros((len(particles), 3))
     turn[:, 2] = rng.random(len(particles)) * 2 * np.pi
     return particles.with_poses(particles.R_p2t @ rotation_from_vector(turn), particles.offset_A)
+
+
+def last_search(plan: ReferencePlan, p: AlignParameters, i_round: int, last: int
+                ) -> AlignParameters:
+    """Parameters of a round with the symmetry.
+
+    The one before the last searches all twists again: the map was another one before. The last
+    one sees long waves and neighbours as well, since the shape of a surface tells its normals.
+    """
+    if p.symmetry == "C1":
+        return p
+    if i_round + 2 == last:
+        return p.model_copy(update={"global_rounds": i_round + 1})
+    return p.model_copy(update={
+        "highpass_A": None, "mask_diameter_A": plan.parameters.mask_diameter_A})
 
 
 def widened(data: Map, box_px: int) -> Map:
