@@ -26,10 +26,11 @@ def whole(command, words, tmp_path_factory):
     return {name: (out / name).read_bytes() for name in NAMES}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("plant", [
     pytest.param({"fail": "kill", "rank": 1, "stage": "round 2", "units": 1, "sleep_s": 0.1},
                  id="in round 2"),
-    *(pytest.param({"kill_at": place}, id=name, marks=pytest.mark.slow) for name, place in (
+    *(pytest.param({"kill_at": place}, id=name) for name, place in (
         ("in the first start", "sta_mpi.jobs.reference_starts:run_start"),
         ("after the competition", "sta_mpi.jobs.reference:open_store"),
         ("before the symmetry", "sta_mpi.jobs.reference:orient"),
@@ -47,8 +48,8 @@ def test_killed_reference_goes_on_to_the_same_bits_on_three_ranks(
         assert (out / name).read_bytes() == whole[name], name
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("method", ["average", "tree", "particle"])
+@pytest.mark.parametrize("method", [
+    "average", *(pytest.param(m, marks=pytest.mark.slow) for m in ("tree", "particle"))])
 def test_other_methods_give_the_same_bits_on_four_ranks(command, words, tmp_path, method):
     more = ["--method", method, "--tree-levels", "3"]
     for n in (1, 4):
