@@ -196,7 +196,8 @@ class Whole:
             np.maximum(best, scores / np.float32(norm), out=best)
         best = best[tuple(slice(0, n) for n in self.used)] / self.sd
         seconds = time.process_time() - start
-        return Search(name, peaks(best, self.voxels, self.n_planted), seconds, len(rotations), best.size)
+        return Search(name, peaks(best, self.voxels, self.n_planted), seconds, len(rotations),
+                      best.size)
 
 
 def _turned(template: Real, R: Floats) -> Real:

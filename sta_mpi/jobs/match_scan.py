@@ -33,7 +33,7 @@ ENOUGH_UNITS = 64
 FEWEST_ROTATIONS = 16
 """A block of rotations is at least this long."""
 
-MOST_ROW_BYTES = 200e6
+MOST_ROW_BYTES = 400e6
 """Scores of all units of one tomogram that rotations may be divided into blocks for."""
 
 NORM_BLOCK = 256
