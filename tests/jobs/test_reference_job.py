@@ -42,10 +42,10 @@ def results(folder):
 
 @pytest.fixture(scope="module")
 def chiral(tmp_path_factory):
-    """40 asymmetric particles with their orientations thrown away."""
+    """32 asymmetric particles with their orientations thrown away."""
     folder = tmp_path_factory.mktemp("chiral") / "sim"
-    run("simulate", "--n-series", 1, "--n-particles", 40, "--pixel-A", 6, "--image-width-px", 256,
-        "--image-height-px", 256, "--thickness-A", 700, "--tilt-step-deg", 5, "--snr", 0.5,
+    run("simulate", "--n-series", 1, "--n-particles", 32, "--pixel-A", 6, "--image-width-px", 256,
+        "--image-height-px", 256, "--thickness-A", 700, "--tilt-step-deg", 8, "--snr", 0.5,
         "--phantom-radius-A", 60, "--phantom-detail-A", 5, "--truth-box-px", BOX, "--quiet",
         "-o", folder)
     tomograms = read_tomograms(folder / "tomograms.star")
@@ -202,7 +202,7 @@ def test_dry_run_tells_sizes_and_writes_nothing(chiral, tmp_path):
 
 @pytest.mark.parametrize(("words", "code", "told"), [
     (("--particle", 3), 2, "goes with method particle"),
-    (("--method", "particle", "--particle", 99), 2, "the file has 40 particles"),
+    (("--method", "particle", "--particle", 99), 2, "the file has 32 particles"),
     (("--twist", "random"), 2, "goes with method average"),
     (("--symmetry", "C0"), 2, "--symmetry"),
     (("--lowpass-A", 11), 2, "beyond Nyquist"),
