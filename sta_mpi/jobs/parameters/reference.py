@@ -19,8 +19,8 @@ class ReferenceParameters(ReconstructionParameters, ParticleStoreParameters):
         "auto", description="Point group whose axes are found, turned into the standard setting "
         "(C<n>: the axis to Z) and imposed; auto: found as well; C1: none.")
     mask_diameter_A: float | None = Field(
-        None, gt=0, description="Diameter of the soft sphere about the map [Å]; default: 0.8 of the "
-        "box, where normals are known 0.5 (about three spacings of a lattice).")
+        None, gt=0, description="Diameter of the soft sphere about the map [Å]; default: 0.8 of "
+        "the box, where normals are known 0.5 (about three spacings of a lattice).")
     starts: int = Field(
         4, ge=1, le=64, description="Starts in competition (denovo, particle, tree).")
     subset: int = Field(
