@@ -104,3 +104,18 @@ def test_bits_do_not_depend_on_the_number_of_ranks(command, words, whole, tmp_pa
     run = command(ranks, *words[name], "-o", tmp_path / "out")
     assert run.returncode == 0, run.stderr
     assert read(tmp_path / "out", name) == whole[name]
+
+
+@pytest.mark.slow
+def test_random_starts_killed_in_their_contest_go_on_to_the_same_bits(command, words, tmp_path):
+    """Round 9 is the second one of the second start."""
+    contest = [*words["classify"], "--start", "random", "--random-starts", "2", "--no-align"]
+    run = command(1, *contest, "-o", tmp_path / "whole")
+    assert run.returncode == 0, run.stderr
+    killed = command(2, *contest, *OFTEN, "-o", tmp_path / "out", plant=kill("round 9"))
+    assert killed.returncode != 0
+    run = command(3, *contest, *OFTEN, "-o", tmp_path / "out")
+    assert run.returncode == 0, run.stderr
+    for name in NAMES["classify"][:7]:
+        assert (tmp_path / "out" / name).read_bytes() == (
+            tmp_path / "whole" / name).read_bytes(), name
