@@ -20,7 +20,7 @@ from lattice_truth import compare, summary
 
 HERE = Path(__file__).parent
 SERIES = ("TS_01", "TS_54")
-STAGES = ("reference", "walked", "distinct", "judged", "good", "bin4", "bin2")
+STAGES = ("reference", "walked", "judged", "good", "good2", "good3", "bin4", "bin2")
 
 
 def run(ranks: int, folder: Path, *words: object) -> None:
@@ -85,7 +85,7 @@ def main() -> None:
     run(args.ranks, work, "refine", "--optimisation-set", "twin/optimisation_set.star",
         "--symmetry", "C6", "--binning", 1, "--box-px", box_px, "--lowpass-A",
         record(work / "chain/bin4")["results"]["resolution_A"], "--halves", "clusters",
-        "--oracle-particles", 0, "--quiet", "-o", "from_truth")
+        "--oracle-particles", 0, "--shift-prior-A", 5, "--quiet", "-o", "from_truth")
     print("\n| stage | picks | units found, % | false, % | angle, ° (rms, median) | "
           "place, Å (rms, median) | resolution, Å | core hours |")
     print("|---|---|---|---|---|---|---|---|")
