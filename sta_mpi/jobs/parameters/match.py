@@ -26,7 +26,7 @@ class MatchParameters(ParallelParameters):
     invert_reference: bool = Field(False, description="The template has dark protein.")
     reference_b_factor_A2: float = Field(
         0.0, ge=-1e5, le=1e6, description="Blur the template by this B-factor [Å²]: for maps "
-        "that were sharpened (about 20000 for a map with a flat spectrum).")
+        "that were sharpened.")
     mask_diameter_A: float = Field(
         gt=0, description="Diameter of the soft sphere around the template [Å].")
     symmetry: str = Field("C1", description="Point group of the template.")
