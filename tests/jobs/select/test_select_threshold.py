@@ -61,6 +61,7 @@ def test_low_scores_may_be_the_good_ones(planted):
 
 
 def test_scores_of_one_kind_are_refused(planted):
-    result = run(*WORDS, "--score-column", "rlnAccuracyRotations", "--false-share", 0.1, "-o", "out", code=3)
+    result = run(*WORDS, "--score-column", "rlnAccuracyRotations", "--false-share", 0.1,
+                 "-o", "out", code=3)
     assert "do not part into two kinds" in result.output
     assert "--min-score" in result.output
