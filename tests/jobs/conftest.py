@@ -104,6 +104,12 @@ def wait_for():
 
 
 @pytest.fixture(scope="session")
+def small_scene():
+    """Parameters of `simulate` that make the small set."""
+    return dict(SMALL_SET)
+
+
+@pytest.fixture(scope="session")
 def small_set(command, tmp_path_factory):
     """Optimisation set of 2 series of 12 particles with perturbed poses."""
     folder = tmp_path_factory.mktemp("small") / "project"

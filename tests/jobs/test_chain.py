@@ -5,7 +5,6 @@ import re
 
 import pytest
 from click.testing import CliRunner
-from conftest import SMALL_SET
 
 from sta_mpi.cli.main import cli
 from sta_mpi.errors import InputError, UsageError
@@ -118,10 +117,10 @@ def test_box_is_even_quick_and_large_enough(box_A, pixel_A, expected):
 
 
 @pytest.fixture(scope="module")
-def whole_chain(command, tmp_path_factory):
+def whole_chain(command, small_scene, tmp_path_factory):
     """A chain run on 2 ranks from simulation to FSC: its folder and file."""
     folder = tmp_path_factory.mktemp("chain")
-    stages = [{"name": "simulated", "command": "simulate", **SMALL_SET}, AVERAGE,
+    stages = [{"name": "simulated", "command": "simulate", **small_scene}, AVERAGE,
               {"name": "mask", "command": "mask", "lowpass_A": 40.0},
               {"name": "fsc", "command": "fsc"}]
     (folder / "chain.toml").write_text(toml(stages, {"box_A": 190}))
