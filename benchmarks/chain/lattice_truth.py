@@ -5,6 +5,8 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
 
@@ -21,10 +23,13 @@ RIGHT_A, RIGHT_DEG = 20.0, 12.0
 
 @dataclass(frozen=True)
 class Matched:
-    """Picks of one series: nearest unit, distance, angle modulo symmetry, and what is left."""
+    """Picks of one series: nearest unit, distance, angle modulo symmetry, and what is left.
+
+    `places[u]` is the number of the place of unit u.
+    """
 
     name: str
-    n_units: int
+    places: NDArray[np.intp]
     unit: NDArray[np.intp]
     distance_A: Floats
     angle_deg: Floats
@@ -72,19 +77,28 @@ def _match(found, planted, symmetry: str, twist_deg: float, height_A: float) -> 
         angle = np.degrees(np.arccos(np.clip((np.trace(left, axis1=2, axis2=3) - 1) / 2, -1, 1)))
         best = angle.argmin(axis=1)
         move = np.einsum("nji,nj->ni", R, planted.position_A[own][unit] - place)
-        matched.append(Matched(name, int(own.sum()), unit, distance, angle.min(axis=1), move,
+        matched.append(Matched(name, _places(planted.position_A[own]), unit, distance, angle.min(axis=1), move,
                                left[np.arange(len(best)), best]))
     return matched
+
+
+def _places(position_A: Floats) -> NDArray[np.intp]:
+    """Number of the place of each unit: real lists hold a few units twice."""
+    n = len(position_A)
+    near = cKDTree(position_A).query_pairs(FALSE_A, output_type="ndarray")
+    graph = coo_array((np.ones(len(near)), near.T), shape=(n, n))
+    return connected_components(graph, directed=False)[1]
 
 
 def summary(matched: list[Matched]) -> dict[str, float]:
     """Shares and errors over all series."""
     right = [m.is_right for m in matched]
     n_picks = sum(len(m.unit) for m in matched)
-    n_found = sum(len(np.unique(m.unit[r])) for m, r in zip(matched, right, strict=True))
+    n_found = sum(len(np.unique(m.places[m.unit[r]]))
+                  for m, r in zip(matched, right, strict=True))
     angle = np.concatenate([m.angle_deg[r] for m, r in zip(matched, right, strict=True)])
     place = np.concatenate([m.distance_A[r] for m, r in zip(matched, right, strict=True)])
-    return {"picks": n_picks, "found": n_found / sum(m.n_units for m in matched),
+    return {"picks": n_picks, "found": n_found / sum(len(np.unique(m.places)) for m in matched),
             "false": sum(int((m.distance_A > FALSE_A).sum()) for m in matched) / n_picks,
             "angle_rms_deg": float(np.sqrt((angle**2).mean())),
             "shift_rms_A": float(np.sqrt((place**2).mean())),
