@@ -77,8 +77,9 @@ def _match(found, planted, symmetry: str, twist_deg: float, height_A: float) -> 
         angle = np.degrees(np.arccos(np.clip((np.trace(left, axis1=2, axis2=3) - 1) / 2, -1, 1)))
         best = angle.argmin(axis=1)
         move = np.einsum("nji,nj->ni", R, planted.position_A[own][unit] - place)
-        matched.append(Matched(name, _places(planted.position_A[own]), unit, distance, angle.min(axis=1), move,
-                               left[np.arange(len(best)), best]))
+        matched.append(Matched(
+            name, _places(planted.position_A[own]), unit, distance, angle.min(axis=1), move,
+            left[np.arange(len(best)), best]))
     return matched
 
 
