@@ -144,8 +144,9 @@ def test_chain_gives_the_bits_of_its_commands(whole_chain, tmp_path):
     assert "average/half2.mrc" in used
 
 
-def test_status_and_report_show_every_stage(whole_chain):
-    shown = CliRunner().invoke(cli, ["status", str(whole_chain)]).stdout
+def test_status_and_report_show_every_stage(whole_chain, monkeypatch):
+    monkeypatch.chdir(whole_chain)      # a long path would be folded
+    shown = CliRunner().invoke(cli, ["status", "."]).stdout
     for name in ("out/simulated", "out/average", "out/mask", "out/fsc"):
         assert name in shown
     record = json.loads((whole_chain / "out" / "job.json").read_text())
