@@ -5,11 +5,12 @@
 
 SERIES_FOLDER holds EMPIAR-10499 series 00254 (Warp XML and stack, 41 tilts, 10 Å a pixel); the
 template is a 70S ribosome, protein bright (the 12 Å reconstruction of the Warp export of the same
-entry). Stages: import, tomogram, match, select, average (at the poses of the picks), align (global, from
-the half maps of that average at 60 Å), fsc. Each stage is a job folder that is not computed again. Printed as
-Markdown: wall and CPU time of every stage, and what came out. The two views of highest positive
-tilt are left out: there the alignment of this series is off by 50 to 80 Å, measured at its beads. With
-`--mirror-z` at the import (the other hand) half maps end at 62 Å instead of 24 Å.
+entry). Stages: import, tomogram, match, select, average (at the poses of the picks), align
+(global, from the half maps of that average at 60 Å), fsc. Each stage is a job folder that is not
+computed again. Printed as Markdown: wall and CPU time of every stage, and what came out. The two
+views of highest positive tilt are left out: there the alignment of this series is off by 50 to
+80 Å, measured at its beads. With `--mirror-z` at the import (the other hand) half maps end at 62 Å
+instead of 24 Å.
 """
 
 import argparse
