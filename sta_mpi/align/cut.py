@@ -31,21 +31,23 @@ def cut_patches(
     """
     rounded = np.floor(positions_px + 0.5).astype(np.int64)
     patches = np.empty((len(images), size_px, size_px), np.float32)
-    for patch, image, corner in zip(patches, images, rounded - size_px // 2, strict=True):
-        _copy_window(patch, image, int(corner[0]), int(corner[1]))
+    for patch, image, at in zip(patches, images, rounded, strict=True):
+        patch[...] = window_of(image, at, size_px)
     return patches, positions_px - rounded
 
 
-def _copy_window(patch: Image, image: NDArray, x0: int, y0: int) -> None:
-    """Fill `patch` with the window of `image` whose first pixel is (x0, y0)."""
+def window_of(image: NDArray, at_px: NDArray[np.int64], size_px: int) -> NDArray:
+    """The window (size, size) of an image whose pixel size // 2 is `at_px` (x, y).
+
+    A view where the window lies inside the image; else edge pixels are repeated.
+    """
     height, width = image.shape
-    size = len(patch)
-    if x0 >= 0 and y0 >= 0 and x0 + size <= width and y0 + size <= height:
-        patch[...] = image[y0 : y0 + size, x0 : x0 + size]
-        return
-    rows = np.clip(np.arange(y0, y0 + size), 0, height - 1)
-    columns = np.clip(np.arange(x0, x0 + size), 0, width - 1)
-    patch[...] = image[rows[:, None], columns[None, :]]
+    x0, y0 = (int(at) - size_px // 2 for at in at_px)
+    if x0 >= 0 and y0 >= 0 and x0 + size_px <= width and y0 + size_px <= height:
+        return image[y0 : y0 + size_px, x0 : x0 + size_px]
+    rows = np.clip(np.arange(y0, y0 + size_px), 0, height - 1)
+    columns = np.clip(np.arange(x0, x0 + size_px), 0, width - 1)
+    return image[rows[:, None], columns[None, :]]
 
 
 def is_visible(

@@ -1,7 +1,6 @@
 """What is kept of an observation from one round to the next, in single or half precision.
 
-Patches are masked by the circle of the box, so the box is all that is kept of them. Half
-precision stores 11 bits and a power of two a tilt (a box: one for data and one for weights),
+Half precision stores 11 bits and a power of two a tilt (a box: one for data and one for weights),
 chosen so that the largest value lies just below 2^15. Rounding is part of the precision, not
 of where things are kept: an observation always passes through `keep` and `restore`.
 """
@@ -17,7 +16,6 @@ from sta_mpi.align.observe import (
     BoxObservation,
     TiltObservation,
     TransferModel,
-    centre_crop_or_pad,
 )
 from sta_mpi.kernels.polish.samples import half_scale
 from sta_mpi.signal.fft import FftPlans
@@ -65,13 +63,12 @@ class Kept:
         return sum(array.nbytes for array in self.arrays)
 
 
-def keep(observation: Observation, box_px: int, dtype: type = np.float32) -> Kept:
+def keep(observation: Observation, dtype: type = np.float32) -> Kept:
     """Take what is worth keeping of an observation.
 
     Parameters
     ----------
     observation : TiltObservation or BoxObservation
-    box_px : int                   box whose circle masks the patches
     dtype : float32 or float16
     """
     if isinstance(observation, BoxObservation):
@@ -80,7 +77,7 @@ def keep(observation: Observation, box_px: int, dtype: type = np.float32) -> Kep
         parts: tuple[NDArray[np.float32], ...] = (data[None], merged.weight_rft[None])
         origin: TiltsFrom | BoxFrom = BoxFrom(merged.R_box2t)
     else:
-        parts = (centre_crop_or_pad(observation.patches, box_px),)
+        parts = (observation.patches,)
         origin = TiltsFrom(observation.xyz_A, observation.tilts)
     if dtype == np.float32:
         return Kept(parts, tuple(np.ones(len(part)) for part in parts), origin)

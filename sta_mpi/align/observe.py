@@ -6,21 +6,28 @@ refined offset are applied. Observers are made once a tilt series and keep what 
 particles share.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sta_mpi.align.cut import cut_patches, is_visible
+from sta_mpi.align.cut import is_visible, window_of
 from sta_mpi.align.observation import BoxSamples, TiltSamples
 from sta_mpi.align.volume_weights import on_finer_grid
 from sta_mpi.data import TiltSeries
 from sta_mpi.errors import DataError, ParticleError
 from sta_mpi.signal.ctf import ctf_coefficients, ctf_images, odd_aberration_factors
 from sta_mpi.signal.dose import dose_damping
-from sta_mpi.signal.fft import FftPlans, crop_rft2, radius_rft, shift_phases, shift_phases_3d
+from sta_mpi.signal.fft import (
+    FftPlans,
+    axis_shift_phases,
+    parts_about_origin,
+    radius_rft,
+    shift_phases,
+    shift_phases_3d,
+)
 from sta_mpi.signal.masks import soft_circle, soft_sphere
 from sta_mpi.signal.noise import interpolate_spectrum
 
@@ -99,6 +106,7 @@ class TransferModel:
         self._noise = noise
         self._static: dict[int, Images] = {}
         self._inverse_noise: dict[int, Images] = {}
+        self._without_ctf: dict[int, Images] = {}
 
     def transfer(self, n_px: int, xyz_A: Floats, tilts: NDArray[np.intp]) -> Images:
         """Transfer a = s D CTF of `tilts` for a particle at xyz_A, (m, n, n//2+1)."""
@@ -116,6 +124,22 @@ class TransferModel:
         if n_px not in self._inverse_noise:
             self._inverse_noise[n_px] = 1.0 / spectrum_images(self._noise, n_px)
         return self._inverse_noise[n_px][tilts]
+
+    def filters(self, n_px: int, xyz_A: Floats, tilts: NDArray[np.intp]) -> Iterator[Images]:
+        """a / sigma^2 of each of `tilts` in turn, (n, n//2+1), until the next is asked for."""
+        if n_px not in self._without_ctf:
+            static = transfer_without_ctf(self.series, n_px, self.voxel_A, self.weighting)
+            static /= spectrum_images(self._noise, n_px)
+            self._without_ctf[n_px] = static
+        static = self._without_ctf[n_px]
+        if not self.weighting.ctf:
+            yield from static[tilts]
+            return
+        parameters = ctf_coefficients(self.series.select_tilts(tilts), xyz_A)
+        out = np.empty((1, *static.shape[1:]), np.float32)
+        for i, tilt in enumerate(tilts):
+            yield ctf_images(parameters.rows(slice(i, i + 1)), n_px, self.voxel_A,
+                             static[tilt][None], out)[0]
 
     def weight(self, n_px: int, xyz_A: Floats, tilts: NDArray[np.intp]) -> Images:
         """a^2 / sigma^2, (m, n, n//2+1)."""
@@ -179,7 +203,7 @@ class SeriesObserver:
     Parameters
     ----------
     series : TiltSeries
-    mean, sd : (n_tilts,) float64             of each image
+    mean, sd : (n_tilts,) float64             of each image before it was binned
     noise : (n_tilts, n_shells) float64       noise power a shell of the image scaled to
                                               sd 1, from 0 to Nyquist of the unbinned image
     """
@@ -194,8 +218,11 @@ class SeriesObserver:
         self.frame, self.plans = frame, plans
         self.model = TransferModel(series, _binned_spectra(noise, frame), frame.voxel_A, weighting)
         self._circle = soft_circle(
-            frame.cut_px, frame.box_px / 2 - frame.edge_px, frame.edge_px)
+            frame.box_px, frame.box_px / 2 - frame.edge_px, frame.edge_px)
         self._odd = self.model.odd_phases(frame.cut_px)
+        self._window_parts = parts_about_origin(frame.cut_px, frame.cut_px)
+        self._box_parts = [(wrapped, centred) for centred, wrapped
+                           in parts_about_origin(frame.box_px, frame.cut_px)]
 
     def visible_tilts(self, xyz_A: Floats) -> NDArray[np.intp]:
         """Tilts whose image holds the particle's whole box."""
@@ -208,35 +235,41 @@ class SeriesObserver:
                 name: str, motion_A: Floats | None = None) -> TiltObservation:
         """Weight the patches of `tilts` around position xyz_A (3,) [Å].
 
-        `images` are those of all tilts, (h, w) each, dark protein, any grey scale;
-        `motion_A` (>= n_tilts, 3) is where the particle has moved at each tilt.
+        `images` are those of all tilts, (h, w) each, at the binning of the frame, dark protein,
+        any grey scale; `motion_A` (>= n_tilts, 3) is where the particle has moved at each tilt.
         """
         frame = self.frame
         position = self.series.position_px(xyz_A)[tilts]
         if motion_A is not None:
             moved = np.einsum("fij,fj->fi", self.series.rotation[tilts], motion_A[tilts])
             position = position + moved[:, :2] / self.series.pixel_A
-        patches, remainder = cut_patches(
-            [images[i] for i in tilts], position, frame.cut_px * frame.binning)
-        self._check(patches, tilts, name)
-        # minus: protein is dark on disk, bright inside
-        patches -= self.mean[tilts, None, None].astype(np.float32)
-        patches *= (-1.0 / (self.sd[tilts] * frame.binning)).astype(np.float32)[:, None, None]
-        spectra = crop_rft2(self.plans.rfft2(patches), frame.cut_px)
-        for spectrum, rest in zip(spectra, remainder, strict=True):
-            spectrum *= shift_phases(frame.cut_px, -rest / frame.binning)
-        spectra *= self.model.transfer(frame.cut_px, xyz_A, tilts)
-        spectra *= self.model.inverse_noise(frame.cut_px, tilts)
-        if self._odd is not None:
-            spectra *= self._odd
-        masked = self.plans.irfft2(spectra, frame.cut_px)
-        masked *= self._circle
+        position = position / frame.binning
+        rounded = np.floor(position + 0.5).astype(np.int64)
+        phase_y, phase_x = axis_shift_phases(frame.cut_px, rounded - position)
+        # one tilt after the other in the buffers of the transform: no stack leaves the cache
+        box = self.plans.box((frame.cut_px, frame.cut_px))
+        masked = np.empty((len(tilts), frame.box_px, frame.box_px), np.float32)
+        filters = self.model.filters(frame.cut_px, xyz_A, tilts)
+        for i, (tilt, factor) in enumerate(zip(tilts, filters, strict=True)):
+            window = window_of(images[tilt], rounded[i], frame.cut_px)
+            for source, target in self._window_parts:
+                np.subtract(window[source], np.float32(self.mean[tilt]), out=box.real[target])
+            box.to_half()
+            self._check(box.half[0, 0], int(tilt), name)
+            box.half *= factor
+            box.half *= phase_y[i, :, None].astype(np.complex64)
+            box.half *= phase_x[i].astype(np.complex64)
+            if self._odd is not None:
+                box.half *= self._odd
+            box.to_real()
+            # minus: protein is dark on disk, bright inside
+            scale = np.float32(-1.0 / (self.sd[tilt] * frame.cut_px**2))
+            for source, target in self._box_parts:
+                np.multiply(box.real[source], scale * self._circle[target], out=masked[i][target])
         return TiltObservation(self.model, self.plans, masked, xyz_A, tilts)
 
-    def _check(self, patches: Images, tilts: NDArray[np.intp], name: str) -> None:
-        bad = ~np.isfinite(patches.sum(axis=(1, 2), dtype=np.float64))
-        if bad.any():
-            tilt = int(tilts[np.flatnonzero(bad)[0]])
+    def _check(self, total: np.complexfloating, tilt: int, name: str) -> None:
+        if not np.isfinite(total):
             raise ParticleError(
                 f"tilt series {self.series.name}, tilt {tilt + 1} of {self.series.n_tilts}, "
                 f"particle {name}: the image holds NaN or Inf pixels. Mend or exclude this tilt.")

@@ -37,7 +37,7 @@ def open_store(setup: Setup, search: Search, runtime: Any) -> ParticleStore:
     plan = make_store_plan(setup, runtime, parameters, others)
     if runtime.is_root:
         logging.getLogger(LOGGER_NAME).info(plan.line())
-    return ParticleStore(setup.source, plan, setup.sizes.box_px)
+    return ParticleStore(setup.source, plan)
 
 
 def shared_references(maps: list[Maps | None], runtime: Any) -> NDArray[np.float32]:

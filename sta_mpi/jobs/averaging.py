@@ -185,13 +185,11 @@ def make_plans(setup: Setup, runtime: Any, more_shapes: Sequence[tuple[int, ...]
 
 def memory_plan(setup: Setup) -> MemoryPlan:
     """Arrays that one rank, and one node, hold at the peak besides the engine's sums."""
-    grid, cut = setup.sizes.grid_px, setup.frame.cut_px
+    grid, cut, box = setup.sizes.grid_px, setup.frame.cut_px, setup.frame.box_px
     n_tilts = max(ts.n_tilts for ts in setup.inputs.used_series)
     one_sum = 4.0 * math.prod(setup.sizes.sum_shape)
-    window = cut * setup.frame.binning
-    patches = n_tilts * (4.0 * window**2 + 8.0 * window * (window // 2 + 1)
-                         + 16.0 * cut * (cut // 2 + 1) + 24.0 * grid * (grid // 2 + 1))
-    transfer = n_tilts * 8.0 * (cut * (cut // 2 + 1) + grid * (grid // 2 + 1))
+    patches = n_tilts * (4.0 * box**2 + 24.0 * grid * (grid // 2 + 1))
+    transfer = n_tilts * (4.0 * cut * (cut // 2 + 1) + 8.0 * grid * (grid // 2 + 1))
     return MemoryPlan(
         {"sums of a unit": one_sum, "patches of a particle": patches, "transfer": transfer,
          "inversion": 8.0 * one_sum},

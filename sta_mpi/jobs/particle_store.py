@@ -64,13 +64,11 @@ class ParticleStore:
     ----------
     source : Source        where particles come from
     plan : StorePlan       precision and room
-    box_px : int           box of the maps; patches are kept in it
     """
 
-    def __init__(self, source: Source, plan: StorePlan, box_px: int) -> None:
+    def __init__(self, source: Source, plan: StorePlan) -> None:
         self.source, self.plan = source, plan
         self.kind = source.kind
-        self._box_px = box_px
         self._dtype = np.float16 if plan.precision == "float16" else np.float32
         self._memory = MemoryShelf(plan.memory_limit_bytes)
         self._scratch: ScratchShelf | None = None
@@ -148,7 +146,7 @@ class ParticleStore:
         if model is not None:
             self._light.setdefault(group, model.fresh())
             self._in_use = group, model
-        kept = keep(observation, self._box_px, self._dtype)
+        kept = keep(observation, self._dtype)
         shelf = self._put(row, kept)
         if shelf is not None:
             self._entries[row] = _Entry(anchor, shelf)

@@ -1,4 +1,4 @@
-"""Particles cut from tilt images, which are kept once a node."""
+"""Particles cut from tilt images, which are kept once a node, at the binning of the maps."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +14,7 @@ from sta_mpi.errors import DataError, InputError
 from sta_mpi.jobs.inputs import InputSet
 from sta_mpi.jobs.sources import ObservationOptions, within_dose
 from sta_mpi.jobs.tilt_images import check_image_numbers, finite_pixels, series_images
+from sta_mpi.signal.binning import binned_image
 from sta_mpi.signal.fft import FftPlans
 from sta_mpi.signal.noise import noise_spectrum
 
@@ -38,8 +39,7 @@ class TiltSeriesSource:
     def fft_shapes(self) -> list[tuple[int, ...]]:
         """Windows and cut patches."""
         frame = self.options.frame
-        window = frame.cut_px * frame.binning
-        return [(window, window), (frame.cut_px, frame.cut_px)]
+        return [(frame.cut_px, frame.cut_px)]
 
     def gain(self, half: int) -> float:
         """Tilt images are scaled to sd 1 when they are cut."""
@@ -47,7 +47,12 @@ class TiltSeriesSource:
 
     def bytes_shared(self) -> int:
         """Node-shared memory of the tilt images that are held at once."""
-        return 4 * self.n_slots * max(SeriesImages.size(ts) for ts in self.inputs.used_series)
+        return 4 * self.n_slots * self._largest()
+
+    def _largest(self) -> int:
+        """Numbers that the largest series takes."""
+        binning = self.options.frame.binning
+        return max(SeriesImages.size(ts, binning) for ts in self.inputs.used_series)
 
     def check(self) -> None:
         """Refuse series whose particles cannot be located on images."""
@@ -78,15 +83,14 @@ class TiltSeriesSource:
         self._plans = plans
         self._observers.clear()
         if self._store is None:
-            largest = max(SeriesImages.size(ts) for ts in self.inputs.used_series)
-            self._store = runtime.slots(self.n_slots, (largest,), np.float32)
+            self._store = runtime.slots(self.n_slots, (self._largest(),), np.float32)
 
     @contextmanager
     def loaded(self, i_tomo: int) -> Iterator["SeriesImages"]:
         """Images of a series with their statistics, read by the first rank that asks."""
         ts = self.inputs.series[i_tomo]
-        with self._store.load_once(i_tomo, lambda a: self._load(ts, SeriesImages(ts, a))) as flat:
-            yield SeriesImages(ts, flat)
+        with self._store.load_once(i_tomo, lambda a: self._load(ts, self._images(ts, a))) as flat:
+            yield self._images(ts, flat)
 
     def observe(self, row: int, offset_A: Floats) -> Any:
         """Cut particle `row` at its picked position plus offset."""
@@ -118,37 +122,47 @@ class TiltSeriesSource:
                 self._plans)
         return self._observers[i_tomo]
 
+    def _images(self, ts: TiltSeries, flat: NDArray[np.float32]) -> "SeriesImages":
+        return SeriesImages(ts, flat, self.options.frame.binning)
+
     def _load(self, ts: TiltSeries, slot: "SeriesImages") -> None:
         beside = [self.inputs.paths.tomograms, self.inputs.paths.particles]
-        for i, image in enumerate(series_images(ts, beside)):
-            if image.shape != slot.images.shape[1:]:
+        width, height = _image_size(ts)
+        for i, raw in enumerate(series_images(ts, beside)):
+            if raw.shape != (height, width):
                 raise DataError(
                     f"tilt series {ts.name}, tilt {i + 1}: image {ts.image_names[i]} has "
-                    f"{image.shape[1]} x {image.shape[0]} px, the first one {ts.image_size_px}. "
+                    f"{raw.shape[1]} x {raw.shape[0]} px, the first one {ts.image_size_px}. "
                     "Use images of one size.")
-            slot.images[i] = image
-            values = finite_pixels(slot.images[i])
+            image = np.asarray(raw, np.float32)
+            values = finite_pixels(image)
             slot.mean[i] = values.mean(dtype=np.float64)
             slot.sd[i] = values.std(dtype=np.float64)
-            slot.noise[i] = self._noise(slot, i)
+            slot.noise[i] = self._noise(image, slot.mean[i], slot.sd[i], slot.noise.shape[1])
+            slot.images[i] = binned_image(image, self.options.frame.binning, float(slot.mean[i]))
 
-    def _noise(self, slot: "SeriesImages", i: int) -> Floats:
-        n_shells = slot.noise.shape[1]
-        sd = slot.sd[i]
+    def _noise(self, image: NDArray[np.float32], mean: np.float32, sd: np.float32, n_shells: int
+               ) -> Floats:
         if not self.options.measured_noise or not np.isfinite(sd) or sd <= 0:
             return np.ones(n_shells)
-        image = (slot.images[i] - slot.mean[i]) / sd
-        if finite_pixels(image) is not image:
-            image[~np.isfinite(image)] = 0
-        spectrum = noise_spectrum(image, 2 * (n_shells - 1))
+        scaled = (image - mean) / sd
+        scaled[~np.isfinite(scaled)] = 0
+        spectrum = noise_spectrum(scaled, 2 * (n_shells - 1))
         return np.maximum(spectrum, 1e-4 * spectrum.max())
 
 
 class SeriesImages:
-    """One tilt series in a flat float32 array: images, mean, sd and noise spectra."""
+    """One tilt series in a flat float32 array: binned images, and what the whole ones had.
 
-    def __init__(self, ts: TiltSeries, flat: NDArray[np.float32]) -> None:
-        n, (width, height), n_shells = ts.n_tilts, _image_size(ts), _n_shells(ts)
+    Attributes
+    ----------
+    images : (t, h // binning, w // binning) float32
+    mean, sd : (t,) float32       of the images before binning
+    noise : (t, n_shells)         their noise spectra at sd 1
+    """
+
+    def __init__(self, ts: TiltSeries, flat: NDArray[np.float32], binning: int) -> None:
+        n, (width, height), n_shells = ts.n_tilts, _binned_size(ts, binning), _n_shells(ts)
         sizes = np.cumsum([n * height * width, n, n, n * n_shells])
         images, mean, sd, noise = np.split(flat[: sizes[-1]], sizes[:-1])
         self.images = images.reshape(n, height, width)
@@ -156,10 +170,15 @@ class SeriesImages:
         self.noise = noise.reshape(n, n_shells)
 
     @staticmethod
-    def size(ts: TiltSeries) -> int:
+    def size(ts: TiltSeries, binning: int) -> int:
         """Numbers that a series takes."""
-        width, height = _image_size(ts)
+        width, height = _binned_size(ts, binning)
         return ts.n_tilts * (width * height + 2 + _n_shells(ts))
+
+
+def _binned_size(ts: TiltSeries, binning: int) -> tuple[int, int]:
+    width, height = _image_size(ts)
+    return width // binning, height // binning
 
 
 def _image_size(ts: TiltSeries) -> tuple[int, int]:

@@ -11,6 +11,7 @@ and `TiltSeries.ctf_scale`; they multiply what is computed here.
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,6 +40,11 @@ class CtfParameters:
     astig_deg: Floats
     phase_shift_deg: Floats
     optics: Optics
+
+    def rows(self, chosen: slice) -> "CtfParameters":
+        """Those of some of the images."""
+        return CtfParameters(self.defocus_u_A[chosen], self.defocus_v_A[chosen],
+                             self.astig_deg[chosen], self.phase_shift_deg[chosen], self.optics)
 
 
 def ctf_coefficients(ts: TiltSeries, xyz_A: Floats) -> CtfParameters:
@@ -94,10 +100,8 @@ def ctf_images(parameters: CtfParameters, n: int, pixel_A: float,
     -------
     (m, n, n//2+1) float32
     """
-    extra = None
-    if np.any(parameters.optics.even_zernike):
-        phase = even_phase_rad(parameters.optics.even_zernike, *_frequencies(n, pixel_A))
-        extra = phase / (2 * np.pi)
+    zernike = parameters.optics.even_zernike
+    extra = _even_cycles(tuple(zernike), n, pixel_A) if np.any(zernike) else None
     polynomial = phase_polynomial(parameters, n, pixel_A)
     return ctf_image_stack(polynomial, n, extra, damping, out, device)
 
@@ -108,6 +112,14 @@ def odd_aberration_factors(optics: Optics, n: int, pixel_A: float) -> NDArray[np
         return None
     phase = odd_phase_rad(optics.odd_zernike, *_frequencies(n, pixel_A))
     return np.exp(-1j * phase).astype(np.complex64)
+
+
+@lru_cache(maxsize=4)
+def _even_cycles(zernike: tuple[float, ...], n: int, pixel_A: float) -> Floats:
+    """gamma_even / (2 pi) of a half transform: the same for all images of an optics group."""
+    cycles = even_phase_rad(np.array(zernike), *_frequencies(n, pixel_A)) / (2 * np.pi)
+    cycles.flags.writeable = False
+    return np.asarray(cycles)
 
 
 def _frequencies(n: int, pixel_A: float) -> tuple[Floats, Floats]:

@@ -21,6 +21,7 @@ import pyfftw
 from numpy.typing import NDArray
 
 from sta_mpi.signal.fourier_grid import (
+    axis_shift_phases,
     crop_rft2,
     crop_rft3,
     frequency_grid_rft2,
@@ -33,9 +34,11 @@ from sta_mpi.signal.fourier_grid import (
 __all__ = [
     "BoxTransforms",
     "FftPlans",
+    "axis_shift_phases",
     "crop_rft2",
     "crop_rft3",
     "frequency_grid_rft2",
+    "parts_about_origin",
     "radius_rft",
     "shell_index_rft",
     "shift_phases",
@@ -52,10 +55,25 @@ LARGE = 1 << 23
 and such transforms are done a few times a job."""
 
 
-def _halves(n: int) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
-    """The two (source, target) pieces of one axis that ifftshift exchanges."""
+def _halves(n: int, wrapped: int) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
+    """Two (centred, wrapped) pieces of an axis of n with its origin at n // 2.
+
+    The wrapped axis has its origin at index 0; it may be longer.
+    """
     c = n // 2
-    return (slice(c, n), slice(0, n - c)), (slice(0, c), slice(n - c, n))
+    return (slice(c, n), slice(0, n - c)), (slice(0, c), slice(wrapped - c, wrapped))
+
+
+def parts_about_origin(n: int, wrapped: int, n_axes: int = 2
+                       ) -> list[tuple[tuple[slice, ...], tuple[slice, ...]]]:
+    """Where the parts of an n^d array about its centre lie in one with its origin at index 0.
+
+    Returns
+    -------
+    2^d pairs (indices of the centred array, of the wrapped one), `wrapped` >= n its edge
+    """
+    return [(tuple(s for s, _ in p), tuple(t for _, t in p))
+            for p in product(_halves(n, wrapped), repeat=n_axes)]
 
 
 class _Plan:
@@ -67,7 +85,7 @@ class _Plan:
         self.execute = pyfftw.FFTW(
             source, target, axes=tuple(range(len(shape))), flags=flags, threads=1,
             direction="FFTW_BACKWARD" if inverse else "FFTW_FORWARD").execute
-        pieces = list(product(*(_halves(n) for n in shape)))
+        pieces = list(product(*(_halves(n, n) for n in shape)))
         self.pieces = [(tuple(s for s, _ in p), tuple(t for _, t in p)) for p in pieces]
 
     def forward(self, image: NDArray[np.floating], scale: np.float32, out: Complex) -> None:

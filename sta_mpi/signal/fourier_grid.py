@@ -54,11 +54,15 @@ def shift_phases(n: int, shift_xy_px: Floats) -> Complex:
     (..., n, n//2+1) complex64   exp(-2 pi i (kx tx + ky ty) / n); at the Nyquist frequency of
     an even n the mean of both signs, so that a real image stays real
     """
+    phase_y, phase_x = axis_shift_phases(n, shift_xy_px)
+    return (phase_y[..., :, None] * phase_x[..., None, :]).astype(np.complex64)
+
+
+def axis_shift_phases(n: int, shift_xy_px: Floats) -> tuple[NDArray[np.complex128], ...]:
+    """Factors of y (..., n) and x (..., n//2+1) whose product is `shift_phases`."""
     shift = np.asarray(shift_xy_px, float)
     ky, kx = frequency_grid_rft2(n)
-    phase_y = _axis_phases(ky[:, 0], shift[..., 1], n)
-    phase_x = _axis_phases(kx[0], shift[..., 0], n)
-    return (phase_y[..., :, None] * phase_x[..., None, :]).astype(np.complex64)
+    return _axis_phases(ky[:, 0], shift[..., 1], n), _axis_phases(kx[0], shift[..., 0], n)
 
 
 def shift_phases_3d(n: int, shift_xyz_px: Floats) -> Complex:

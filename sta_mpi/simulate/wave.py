@@ -32,10 +32,10 @@ def wavelength_A(voltage_kV: float) -> float:
     return PLANCK_J_S / momentum * 1e10
 
 
-def transfer(sx_per_A: Floats, sy_per_A: Floats, defocus_u_A: float, defocus_v_A: float,
-             astig_deg: float, *, voltage_kV: float, cs_mm: float, amp_contrast: float,
-             phase_shift_deg: float = 0.0) -> Floats:
-    """Contrast transfer sin(chi + asin Q + phase shift), positive at low frequency.
+def transfer_phase(sx_per_A: Floats, sy_per_A: Floats, defocus_u_A: float, defocus_v_A: float,
+                   astig_deg: float, *, voltage_kV: float, cs_mm: float, amp_contrast: float,
+                   phase_shift_deg: float = 0.0) -> Floats:
+    """chi + asin Q + phase shift [rad], whose sine is the contrast transfer.
 
     Parameters
     ----------
@@ -50,7 +50,21 @@ def transfer(sx_per_A: Floats, sy_per_A: Floats, defocus_u_A: float, defocus_v_A
     defocus = (0.5 * (defocus_u_A + defocus_v_A)
                + 0.5 * (defocus_u_A - defocus_v_A) * np.cos(2 * (azimuth - np.radians(astig_deg))))
     chi = np.pi * wavelength * defocus * s2 - 0.5 * np.pi * cs_mm * 1e7 * wavelength**3 * s2**2
-    return np.asarray(np.sin(chi + math.asin(amp_contrast) + math.radians(phase_shift_deg)))
+    return np.asarray(chi + math.asin(amp_contrast) + math.radians(phase_shift_deg))
+
+
+def phase_per_defocus(sx_per_A: Floats, sy_per_A: Floats, voltage_kV: float) -> Floats:
+    """Growth of chi with the defocus, pi lambda s^2 [rad/Å]."""
+    return np.asarray(np.pi * wavelength_A(voltage_kV) * (sx_per_A**2 + sy_per_A**2))
+
+
+def transfer(sx_per_A: Floats, sy_per_A: Floats, defocus_u_A: float, defocus_v_A: float,
+             astig_deg: float, *, voltage_kV: float, cs_mm: float, amp_contrast: float,
+             phase_shift_deg: float = 0.0) -> Floats:
+    """Contrast transfer, positive at low frequency: the sine of `transfer_phase`."""
+    return np.asarray(np.sin(transfer_phase(
+        sx_per_A, sy_per_A, defocus_u_A, defocus_v_A, astig_deg, voltage_kV=voltage_kV,
+        cs_mm=cs_mm, amp_contrast=amp_contrast, phase_shift_deg=phase_shift_deg)))
 
 
 def dose_damping(s_per_A: Floats, pre_dose_e_per_A2: float,

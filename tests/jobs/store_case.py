@@ -36,7 +36,7 @@ def main(optimisation_set, precision, memory_bytes, scratch_bytes):
                          float(scratch_bytes), tempfile.gettempdir())
         check_plan(runtime, setup)
         holders = None
-        with ParticleStore(setup.source, plan, setup.sizes.box_px) as store:
+        with ParticleStore(setup.source, plan) as store:
             kept = replace(setup, source=store)
             for i in range(2):
                 result = run_job(AverageJob(kept, f"round {i}"), runtime, holders=holders)

@@ -75,7 +75,7 @@ def make_store(setup, plans, tmp_path):
     def make(precision="float32", memory=PLENTY, scratch=0.0, folder=tmp_path):
         largest = 4 * BOX**2 * 41 / (2 if precision == "float16" else 1)
         plan = StorePlan(precision, 1, largest, largest, 0, 0, 0, memory, scratch, str(folder))
-        store = ParticleStore(CountingSource(setup.source), plan, BOX)
+        store = ParticleStore(CountingSource(setup.source), plan)
         store.prepare(Runtime(), plans)
         made.append(store)
         return store
@@ -95,12 +95,10 @@ def bits(samples):
 
 
 @pytest.mark.parametrize("grid", ["box_px", "grid_px"])
-def test_kept_patches_give_the_bits_of_the_whole_ones(setup, make_store, grid):
-    """Cropping to the box loses nothing: the circle has zeros beyond it."""
+def test_kept_patches_give_the_bits_of_those_just_cut(setup, make_store, grid):
     size, store = getattr(setup.sizes, grid), make_store()
     for row in (0, 5, 20):
         whole = setup.source.observe(row, anchor(setup, row))
-        assert whole.patches.shape[-1] > BOX
         for _ in range(2):    # cut, then kept
             assert bits(store.observe(row, anchor(setup, row)).samples(size)) == bits(
                 whole.samples(size))
@@ -168,7 +166,7 @@ def test_half_precision_is_off_by_less_than_its_last_bit(setup, make_store):
 def test_half_precision_does_not_depend_on_the_grey_scale(setup, plans, scale):
     observation = setup.source.observe(7, anchor(setup, 7))
     scaled = replace(observation, patches=observation.patches * np.float32(scale))
-    plain, other = (restore(keep(o, BOX, np.float16), o.model, plans).patches
+    plain, other = (restore(keep(o, np.float16), o.model, plans).patches
                     for o in (observation, scaled))
     if scale < 2.0**-100:
         # the scale ends there: what is left is the spacing of the smallest numbers
@@ -180,7 +178,7 @@ def test_half_precision_does_not_depend_on_the_grey_scale(setup, plans, scale):
 def test_a_tilt_without_signal_stays_without(setup, plans):
     observation = setup.source.observe(7, anchor(setup, 7))
     observation.patches[3] = 0
-    restored = restore(keep(observation, BOX, np.float16), observation.model, plans).patches
+    restored = restore(keep(observation, np.float16), observation.model, plans).patches
     assert (restored[3] == 0).all()
     assert np.isfinite(restored).all()
 
@@ -190,7 +188,7 @@ def test_boxes_are_kept_with_their_weights_and_rotation(dtype, tolerance):
     rng, n = np.random.default_rng(1), 12
     data = rng.normal(size=(n, n, n // 2 + 1, 2)).astype(np.float32).view(np.complex64)[..., 0]
     weight = rng.uniform(0.1, 2.0, data.shape).astype(np.float32)
-    kept = keep(BoxObservation(BoxSamples(data, weight, np.eye(3)[[1, 2, 0]])), n, dtype)
+    kept = keep(BoxObservation(BoxSamples(data, weight, np.eye(3)[[1, 2, 0]])), dtype)
     assert kept.nbytes == 12 * data.size * np.dtype(dtype).itemsize // 4
     merged = restore(kept, None, FftPlans(effort="estimate")).samples(n)
     # the last bit of half precision is that of values near 1; smaller ones keep 11 bits too
@@ -203,7 +201,7 @@ def test_boxes_are_kept_with_their_weights_and_rotation(dtype, tolerance):
 def test_other_precisions_are_refused(setup):
     observation = setup.source.observe(0, anchor(setup, 0))
     with pytest.raises(ValueError, match="expected float32 or float16"):
-        keep(observation, BOX, np.float64)
+        keep(observation, np.float64)
 
 
 # ---- room ---------------------------------------------------------------------------
@@ -287,7 +285,7 @@ def test_predicted_size_of_particles_is_what_they_take(setup, parameters, plans)
     expected = particle_bytes(moved)
     assert 0 == expected[4] < expected[3] < expected[5]
     plan = plan_store(StoreSizes(24, 1, 1.0, 1.0, PLENTY, 0.0), "float32")
-    with ParticleStore(moved.source, plan, BOX) as store:
+    with ParticleStore(moved.source, plan) as store:
         for row in range(len(expected)):
             store.prepare(Runtime(), plans)
             store.observe(row, anchor(setup, row))
@@ -295,9 +293,9 @@ def test_predicted_size_of_particles_is_what_they_take(setup, parameters, plans)
 
 
 def test_predicted_memory_is_what_the_process_grows_by(plans):
-    """By at most 15 % more, for 120 MiB of patches cut from larger windows."""
-    n_particles, n_tilts, box, cut = 120, 16, 128, 160
-    patches = np.random.default_rng(0).normal(size=(n_tilts, cut, cut)).astype(np.float32)
+    """By at most 15 % more, for 120 MiB of patches."""
+    n_particles, n_tilts, box = 120, 16, 128
+    patches = np.random.default_rng(0).normal(size=(n_tilts, box, box)).astype(np.float32)
     model = SimpleNamespace(fresh=lambda: None)
     from sta_mpi.align.observe import TiltObservation
 
@@ -307,7 +305,7 @@ def test_predicted_memory_is_what_the_process_grows_by(plans):
                                                     np.arange(n_tilts)))
     size = 4.0 * n_tilts * box**2
     plan = plan_store(StoreSizes(n_particles, 1, size, size, PLENTY, 0.0), "float32")
-    with ParticleStore(source, plan, box) as store:
+    with ParticleStore(source, plan) as store:
         store.observe(-1, np.zeros(3))    # buffers of the allocator
         before = process_bytes()
         for row in range(n_particles):
