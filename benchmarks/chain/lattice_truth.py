@@ -50,14 +50,24 @@ def compare(picks: Path, truth: Path, tomograms: Path, symmetry: str) -> list[Ma
     """
     table = read_tomograms(tomograms)
     found, planted = read_particles(picks, table), read_particles(truth, table)
+    return _match(found, planted, symmetry, *_frame(found, planted, symmetry))
+
+
+def shared_frame(picks: Path, truth: Path, tomograms: Path, symmetry: str) -> tuple[float, float]:
+    """Turn about z [degrees] and height along z [Å] from the frame of the picks to the true one."""
+    table = read_tomograms(tomograms)
+    return _frame(read_particles(picks, table), read_particles(truth, table), symmetry)
+
+
+def _frame(found, planted, symmetry: str) -> tuple[float, float]:
     first = _match(found, planted, symmetry, 0.0, 0.0)
     turns = np.concatenate([m.turn[(m.distance_A < RIGHT_A) & (m.angle_deg < 30)] for m in first])
     if len(turns) < 10:
-        return first
+        return 0.0, 0.0
     twist_deg = -float(np.median(Rotation.from_matrix(turns).as_rotvec(degrees=True)[:, 2]))
     second = _match(found, planted, symmetry, twist_deg, 0.0)
     height_A = float(np.median(np.concatenate([m.move_A[m.is_right, 2] for m in second])))
-    return _match(found, planted, symmetry, twist_deg, height_A)
+    return twist_deg, height_A
 
 
 def _match(found, planted, symmetry: str, twist_deg: float, height_A: float) -> list[Matched]:

@@ -49,7 +49,7 @@ def write_picks(places: Path, tomogram_file: Path, spheres: Path, folder: Path, 
     folder.mkdir(parents=True, exist_ok=True)
     write_particles(folder / "particles.star", picks, tomograms)
     write_optimisation_set(folder / "optimisation_set.star", OptimisationSet(
-        particles=folder / "particles.star", tomograms=tomogram_file))
+        particles=folder / "particles.star", tomograms=tomogram_file), project_dir=folder.parent)
     return len(picks)
 
 
@@ -76,7 +76,8 @@ def _frames(normal: Floats, rng: np.random.Generator) -> Floats:
     across = np.cross(normal, rng.standard_normal(normal.shape))
     across /= np.linalg.norm(across, axis=1, keepdims=True)
     R = np.stack([across, np.cross(normal, across), normal], axis=2)
-    turn = Rotation.from_euler("z", rng.uniform(0, 360, len(normal)), degrees=True).as_matrix()
+    turn = Rotation.from_euler("z", rng.uniform(0, 360, (len(normal), 1)),
+                              degrees=True).as_matrix()
     return np.asarray(R @ turn)
 
 

@@ -3,7 +3,8 @@
 A relative name is looked for in the current folder (RELION's project folder), then in the folder of
 the file that names it, then in that folder's parents. A name that is not found there (a moved
 project, or one job copied out of it) is looked for by its last parts under the same folders,
-longest first, with a warning.
+longest first, with a warning. A relative name that stands for one file in the current folder and
+for another beside the file that names it is refused: nobody knows which is meant.
 """
 
 import os
@@ -26,10 +27,14 @@ def find_file(name: str, near: Path | None = None, project_dir: Path | None = No
     name : str                 relative or absolute
     near : Path, optional      the file that names it
     project_dir : Path, optional   looked in first, before the current folder
+
+    Raises
+    ------
+    InputError    two files that the name may mean
     """
-    for folder in search_folders(near, project_dir):
-        if (folder / name).exists():
-            return folder / name
+    folder = _folder_with(name, near, project_dir)
+    if folder is not None:
+        return folder / name
     parts = Path(name).parts
     for first in range(1, len(parts) - _SHORTEST_TAIL + 1):
         tail = Path(*parts[first:])
@@ -55,11 +60,27 @@ def require_file(name: str, what: str, near: Path | None = None,
 def find_image_folder(name: str, near: Path | None = None,
                       project_dir: Path | None = None) -> Path | None:
     """The folder that the image `name` (`n@file` or file) is relative to, or None."""
-    file_name = split_stack_name(name)[1]
+    return _folder_with(split_stack_name(name)[1], near, project_dir)
+
+
+def _folder_with(name: str, near: Path | None, project_dir: Path | None) -> Path | None:
+    """The first of the folders that has the file."""
     for folder in search_folders(near, project_dir):
-        if (folder / file_name).exists():
+        if (folder / name).exists():
+            if near is not None and project_dir is None and folder == Path():
+                _refuse_twins(Path(name), near)
             return folder
     return None
+
+
+def _refuse_twins(name: Path, near: Path) -> None:
+    """Raise where the name means one file here, and another beside the file `near`."""
+    beside = near.parent / name
+    if beside.exists() and not beside.samefile(name):
+        raise InputError(
+            f"{near} names {name}, which may be {name.resolve()} (from the current folder) or "
+            f"{beside.resolve()} (beside {near.name}). Start the command in the folder of the "
+            "project, or in a folder that has no such file.")
 
 
 def join_image_name(folder: Path, name: str) -> str:

@@ -21,6 +21,7 @@ class StageRecord:
     elapsed_s : float        wall time of the run that finished it
     ranks : int
     warnings : list of str
+    usage : dict             cpu_s, read_GiB, written_GiB of all ranks of that run
     """
 
     name: str
@@ -30,6 +31,7 @@ class StageRecord:
     elapsed_s: float
     ranks: int
     warnings: list[str]
+    usage: dict[str, float]
 
     @property
     def core_hours(self) -> float:
@@ -47,9 +49,11 @@ def chain_sections(records: list[StageRecord], folder: Path) -> list[Section]:
     """Course of the chain, what went from stage to stage, maps and curves of each stage."""
     rows = [(r.name, r.command, r.results.get("particles", ""), r.resolution_A or "",
              format_duration(r.elapsed_s), round(r.core_hours, 4),
-             r.results.get("peak_memory_GiB") or "") for r in records]
+             r.results.get("peak_memory_GiB") or "",
+             r.usage.get("read_GiB", ""), r.usage.get("written_GiB", "")) for r in records]
     table = Table("Stages", ("stage", "command", "particles", "resolution [Å]", "wall time",
-                             "core hours", "memory of a rank [GiB]"), rows)
+                             "core hours", "memory of a rank [GiB]", "read from storage [GiB]",
+                             "written [GiB]"), rows)
     figure = Figure("Resolution and cost", stages_figure(
         [r.name for r in records], [r.resolution_A for r in records],
         [r.core_hours for r in records]), "Of the run that finished each stage.")

@@ -17,6 +17,7 @@ from sta_mpi.jobs.job_page import write_job_page
 from sta_mpi.jobs.parameters.base import JobParameters, ParallelParameters
 from sta_mpi.parallel.abort import run_main
 from sta_mpi.parallel.runtime import start_runtime
+from sta_mpi.parallel.usage import Usage, process_usage
 from sta_mpi.report.runlog import open_run_log
 from sta_mpi.report.wording import format_duration, format_number
 
@@ -70,6 +71,7 @@ def _run_in(folder: JobFolder, job: Any, parameters: JobParameters, runtime: Any
         return EXIT_OK
     on_root(runtime, lambda: _write_running(folder, runtime))
     console = sys.stderr if runtime.is_root and not parameters.quiet else None
+    before = process_usage()
     with open_run_log(folder.path, rank=runtime.rank, is_every_rank=parameters.log_all_ranks,
                       console=console) as log:
         try:
@@ -77,11 +79,12 @@ def _run_in(folder: JobFolder, job: Any, parameters: JobParameters, runtime: Any
         except BaseException as error:
             _write_failure(folder, runtime, error, started)
             raise
-        return _finish(folder, parameters, runtime, outcome, log, started)
+        used = runtime.gather(process_usage() - before)
+        return _finish(folder, parameters, runtime, outcome, log, started, used)
 
 
 def _finish(folder: JobFolder, parameters: JobParameters, runtime: Any, outcome: JobOutcome,
-            log: Any, started: float) -> int:
+            log: Any, started: float, used: list[Usage] | None) -> int:
     elapsed_s = time.time() - started
     if runtime.is_root:
         for line in outcome.warnings:
@@ -91,6 +94,7 @@ def _finish(folder: JobFolder, parameters: JobParameters, runtime: Any, outcome:
             "finished": _now(),
             "elapsed_s": round(elapsed_s, 3),
             "peak_memory_GiB": outcome.results.get("peak_memory_GiB"),
+            **sum(used or [], Usage()).record(),
             "results": outcome.results, "outputs": outcome.outputs, "warnings": log.warnings}
         try:
             write_job_page(folder, parameters, outcome, record)

@@ -95,7 +95,8 @@ def _run_stage(chain: Chain, stage: Stage, is_anew: bool, parameters: RunParamet
     course.done.append(DoneStage(stage.name, stage.command, where, results, outputs))
     course.records.append(StageRecord(
         stage.name, stage.command, notes, results, float(job.get("elapsed_s") or 0.0),
-        int(job.get("ranks") or 1), [str(w) for w in job.get("warnings", [])]))
+        int(job.get("ranks") or 1), [str(w) for w in job.get("warnings", [])],
+        {name: float(job[name]) for name in ("cpu_s", "read_GiB", "written_GiB") if name in job}))
 
 
 def _parameters(chain: Chain, stage: Stage, is_anew: bool, run_parameters: RunParameters,

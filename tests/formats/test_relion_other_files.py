@@ -62,16 +62,20 @@ def test_set_of_any_form_is_found_from_its_own_folders(project, name, is_loop):
         found.require("particles", "trajectories")
 
 
-def test_current_folder_comes_before_the_folder_of_the_set(project, monkeypatch):
+def test_name_that_means_another_file_here_than_beside_the_set_is_refused(project):
     path = project / "set.star"
     write_star(path, [StarTable("", {"rlnTomoParticlesFile": ["a.star"]}, False)])
     (project / "a.star").touch()
     other = project.parent / "elsewhere/a.star"
     assert read_optimisation_set(path).particles == project / "a.star"
     other.touch()
-    found = read_optimisation_set(path).particles
+    with pytest.raises(InputError, match=r"names a\.star, which may be .*elsewhere/a\.star"):
+        read_optimisation_set(path)
+    found = read_optimisation_set(path, project.parent / "elsewhere").particles
     assert found is not None
     assert found.samefile(other)
+    (project / "a.star").unlink()
+    assert read_optimisation_set(path).particles is not None
 
 
 def test_moved_project_opens_with_relative_and_absolute_names(project, tmp_path):
