@@ -34,7 +34,7 @@ def average(particles: Sequence[TiltSamples], poses: Sequence[Pose | PolishResul
     box = box_px or n
     sums = np.zeros((n, n, n // 2 + 1, 4), np.float32)
     for samples, pose in zip(particles, poses, strict=True):
-        centred(samples, pose.shift_xyz_px).insert(sums, pose.R_p2t, n // 2 - 1)
+        centred(samples, pose.shift_xyz_px).insert(sums, n, pose.R_p2t)
     wide = sums.astype(np.float64)
     num, den = wide[..., 0] + 1j * wide[..., 1], wide[..., 2]
     mean = shell_mean(np.sum([plane_shell_sums(den[z], n, z) for z in range(n)], axis=0))

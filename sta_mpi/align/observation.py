@@ -46,10 +46,11 @@ class TiltSamples:
         """Number of tilts."""
         return len(self.data_rft)
 
-    def insert(self, sums: Sums, R_p2t: NDArray[np.float64], r_max: float) -> None:
-        """Add the slices to Fourier sums (n, n, n//2+1, 4) of the particle's own axes."""
+    def insert(self, sums: Sums, n_sums: int, R_p2t: NDArray[np.float64]) -> None:
+        """Add the slices to Fourier sums of edge `n_sums` of the particle's own axes."""
         axes = np.ascontiguousarray((self.rotation @ R_p2t)[:, :2])
-        insert_slices(sums, self.data_rft, self.weight_rft, axes, r_max)
+        n = self.data_rft.shape[1]
+        insert_slices(sums, self.data_rft, self.weight_rft, axes, n // 2 - 1, n_sums / n)
 
     def centred(self, shift_xyz_px: NDArray[np.float64]) -> "TiltSamples":
         """Samples with a particle that lies at `shift_xyz_px` (tomogram axes) at the origin."""
@@ -89,9 +90,11 @@ class BoxSamples:
         """A box counts as one."""
         return 1
 
-    def insert(self, sums: Sums, R_p2t: NDArray[np.float64], r_max: float) -> None:
-        """Add the box to Fourier sums (n, n, n//2+1, 4) of the particle's own axes."""
-        insert_box(sums, self.data_rft, self.weight_rft, R_p2t.T @ self.R_box2t, r_max)
+    def insert(self, sums: Sums, n_sums: int, R_p2t: NDArray[np.float64]) -> None:
+        """Add the box to Fourier sums of edge `n_sums` of the particle's own axes."""
+        n = len(self.data_rft)
+        insert_box(sums, self.data_rft, self.weight_rft, R_p2t.T @ self.R_box2t, n // 2 - 1,
+                   n_sums / n)
 
     def centred(self, shift_xyz_px: NDArray[np.float64]) -> "BoxSamples":
         """Samples with a particle that lies at `shift_xyz_px` (tomogram axes) at the origin."""

@@ -17,6 +17,7 @@ from sta_mpi.jobs.align_search import Found, Search, Searcher, column_specs, ref
 from sta_mpi.jobs.averaging import (
     Setup,
     UnitSums,
+    inserted_px,
     make_plans,
     make_unit_sums,
     make_units,
@@ -161,6 +162,7 @@ class AlignRound:
         self.setup, self.search, self.grey, self._tag = setup, search, grey, tag
         self.options = options
         self.tilt_weights: Floats | None = None
+        self._inserted_px = inserted_px(setup, search.n_classes)
 
     def units(self) -> list[Unit]:
         """Chunks of one series and half."""
@@ -218,10 +220,10 @@ class AlignRound:
         """Slices of a particle that entered the averages."""
         if found.observation is None:
             return 0
-        samples = found.observation.samples(self.setup.sizes.grid_px)
+        samples = found.observation.samples(self._inserted_px)
         add_weights(weights, int(self.setup.inputs.particles.i_tomo[row]), samples)
         for mode in found.modes:
-            sums[mode.i_reference].insert_samples(
+            sums[mode.i_reference].insert(
                 samples.centred(mode.shift_xyz_px).scaled(mode.weight), mode.R_p2t)
         return int(samples.n_slices)
 

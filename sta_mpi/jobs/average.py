@@ -14,6 +14,7 @@ from sta_mpi.jobs.averaging import (
     Setup,
     UnitSums,
     check_any_seen,
+    inserted_px,
     make_plans,
     make_setup,
     make_unit_sums,
@@ -63,6 +64,7 @@ def input_files(parameters: AverageParameters) -> list[Path]:
 class _Context:
     setup: Setup
     sums: UnitSums
+    inserted_px: int
 
 
 class AverageJob:
@@ -99,7 +101,7 @@ class AverageJob:
         sums = make_unit_sums(self.setup, runtime, self.units())
         plans = make_plans(self.setup, runtime)
         self.setup.source.prepare(runtime, plans)
-        return _Context(self.setup, sums[0])
+        return _Context(self.setup, sums[0], inserted_px(self.setup))
 
     def work(self, context: _Context, unit: Unit) -> Partial:
         """Insert the particles of a unit."""
@@ -115,8 +117,8 @@ class AverageJob:
                 left_out.append((int(row), str(error)))
                 continue
             if observation is not None:
-                samples = observation.samples(context.setup.sizes.grid_px)
-                context.sums.insert_samples(samples, particles.R_p2t[row])
+                samples = observation.samples(context.inserted_px)
+                context.sums.insert(samples, particles.R_p2t[row])
                 add_weights(weights, int(particles.i_tomo[row]), samples)
                 counts[i] = samples.n_slices
         refuse_all_bad(left_out, len(rows))

@@ -211,6 +211,10 @@ def check_any_seen(n_slices: NDArray[np.int32], setup: Setup) -> None:
             "image. Use a smaller box, and `sta-mpi check` to see where particles land.")
 
 
+SAMPLES_A_VOXEL = 16.0
+"""Mean number of samples of a half-set in a voxel at Nyquist from which boxes are enough."""
+
+
 class UnitSums:
     """Sums of one unit, made once a rank and cleared for every unit.
 
@@ -220,7 +224,6 @@ class UnitSums:
     def __init__(self, sizes: MapSizes, device: str = "cpu", most_slices: int = 1) -> None:
         self._sums = (DeviceSums(sizes.grid_px, SAMPLE_BOUND, most_slices)
                       if device == "gpu" else np.zeros(sizes.sum_shape, np.float32))
-        self._r_max = float(sizes.grid_px // 2 - 1)
         self._grid_px = sizes.grid_px
 
     def clear(self) -> None:
@@ -230,21 +233,30 @@ class UnitSums:
         else:
             self._sums.fill(0)
 
-    def insert(self, observation: Any, R_p2t: Floats) -> int:
-        """Add one particle; returns its number of slices, 0 for one that is not seen."""
-        if observation is None:
-            return 0
-        samples = observation.samples(self._grid_px)
-        self.insert_samples(samples, R_p2t)
-        return int(samples.n_slices)
-
-    def insert_samples(self, samples: TiltSamples | BoxSamples, R_p2t: Floats) -> None:
-        """Add the samples of one particle on the grid of the sums."""
-        samples.insert(self._sums, R_p2t, self._r_max)
+    def insert(self, samples: TiltSamples | BoxSamples, R_p2t: Floats) -> None:
+        """Add the samples of one particle."""
+        samples.insert(self._sums, self._grid_px, R_p2t)
 
     def total(self) -> NDArray[np.floating]:
         """The sums of the unit; DataError for samples out of scale (on the host: when merged)."""
         return self._sums.total() if isinstance(self._sums, DeviceSums) else self._sums
+
+
+def inserted_px(setup: Setup, n_classes: int = 1) -> int:
+    """Edge of the images that slices are inserted from: the box, or the padded grid of the sums.
+
+    A patch that is masked by the box's circle is known from the samples of its box; those of the
+    padded grid in between say the same again. Inserting without them repeats each patch beyond
+    the circle, where the map is cut off, as long as voxels of the sums see enough slices for
+    their weights to be smooth (docs/decisions/0091).
+    """
+    sizes = setup.sizes
+    if setup.source.kind not in ("tilt-series", "stacks") or n_classes > 1:
+        return sizes.grid_px
+    tilts = np.array([ts.n_tilts for ts in setup.inputs.series])[setup.inputs.particles.i_tomo]
+    fewest = min(int(tilts[setup.half == half].sum()) for half in (1, 2))
+    samples_a_voxel = fewest / (sizes.pad**3 * sizes.box_px)
+    return sizes.box_px if samples_a_voxel >= SAMPLES_A_VOXEL else sizes.grid_px
 
 
 def make_unit_sums(setup: Setup, runtime: Any, units: Sequence[Unit], n_classes: int = 1,

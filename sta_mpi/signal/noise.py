@@ -5,7 +5,7 @@ noise spectrum that weights the data of its particles:
 
     P(s) = mean over tiles and over shell s of |FFT(w x)|^2 / sum(w^2)
 
-with tiles that overlap by half and a taper w that keeps their edges from leaking into all
+with tiles that overlap by half (fewer in large images) and a taper w that keeps their edges from leaking into all
 frequencies. Division by sum(w^2) makes up for the power the taper takes: white noise of
 variance s2 gives s2 in every shell, in the units of orthonormal transforms (`signal.fft`),
 whatever the tile. Transforms are scipy.fft, single precision, one thread.
@@ -30,6 +30,9 @@ deviations from the median. Of tiles of clean noise fewer than 1 in 1000 are."""
 
 _EMPTY = 1e-6
 """Share of the largest power at high frequency below which a tile is a constant fill."""
+
+_MOST_TILES_A_SIDE = 16
+"""256 tiles of 256 px: each shell's power is known to 1 %; more would only take time."""
 
 _FEWEST_TILES_TO_JUDGE = 16
 """With fewer tiles a median and its spread say too little to leave any out."""
@@ -144,8 +147,14 @@ def _ordinary_tiles(powers: Floats) -> NDArray[np.bool_]:
 
 
 def _starts(length: int, tile_px: int) -> list[int]:
-    """First pixels of half-overlapping tiles; the last tile ends with the image."""
+    """First pixels of half-overlapping tiles, or of `_MOST_TILES_A_SIDE` evenly spread ones.
+
+    The last tile ends with the image.
+    """
     starts = list(range(0, length - tile_px + 1, max(1, tile_px // 2)))
+    if len(starts) > _MOST_TILES_A_SIDE:
+        starts = [round(i * (length - tile_px) / (_MOST_TILES_A_SIDE - 1))
+                  for i in range(_MOST_TILES_A_SIDE)]
     if starts[-1] != length - tile_px:
         starts.append(length - tile_px)
     return starts

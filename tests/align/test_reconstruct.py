@@ -31,7 +31,7 @@ def insert_views(phantom, rotations, transfer=1.0, sums=None):
         weight = np.full(views.shape, transfer**2, np.float32)
         samples = TiltSamples((transfer**2 * views).astype(np.complex64), weight, TILTS,
                               np.arange(len(TILTS)))
-        samples.insert(sums, R, GRID // 2 - 1)
+        samples.insert(sums, GRID, R)
     return sums
 
 

@@ -81,7 +81,7 @@ def average(world, change=lambda ts: ts, move_A=(0.0, 0.0, 0.0)):
         for xyz, R in zip(xyz_A, R_p2t, strict=True):
             at = xyz + np.array(move_A)
             tilts = observer.visible_tilts(at)
-            observer.observe(images, at, tilts, "p").samples(GRID).insert(sums, R, GRID // 2 - 1)
+            observer.observe(images, at, tilts, "p").samples(GRID).insert(sums, GRID, R)
     return sums.astype(np.float64)
 
 
