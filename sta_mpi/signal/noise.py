@@ -5,8 +5,8 @@ noise spectrum that weights the data of its particles:
 
     P(s) = mean over tiles and over shell s of |FFT(w x)|^2 / sum(w^2)
 
-with tiles that overlap by half (fewer in large images) and a taper w that keeps their edges from leaking into all
-frequencies. Division by sum(w^2) makes up for the power the taper takes: white noise of
+with tiles that overlap by half (less in large images) and a taper w that keeps their edges from
+leaking into all frequencies. Division by sum(w^2) makes up for the power the taper takes: white noise of
 variance s2 gives s2 in every shell, in the units of orthonormal transforms (`signal.fft`),
 whatever the tile. Transforms are scipy.fft, single precision, one thread.
 

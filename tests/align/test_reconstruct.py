@@ -66,7 +66,7 @@ def test_wrong_geometry_is_detected_by_the_comparison_with_truth(mistake):
         wrong_R = R.T if mistake == "transposed rotation" else R
         tilts = TILTS.transpose(0, 2, 1) if mistake == "mirrored tilt axis" else TILTS
         TiltSamples(views, np.ones(views.shape, np.float32), tilts, np.arange(len(tilts))).insert(
-            sums, wrong_R, GRID // 2 - 1)
+            sums, GRID, wrong_R)
     curve = fsc(invert(sums), phantom.truth_map(BOX, VOXEL_A))
     assert curve[5:13].mean() < 0.7
 
