@@ -32,7 +32,7 @@ _EMPTY = 1e-6
 """Share of the largest power at high frequency below which a tile is a constant fill."""
 
 _MOST_TILES_A_SIDE = 16
-"""256 tiles of 256 px: each shell's power is known to 1 %; more would only take time."""
+"""256 tiles of 256 px: from shell 30 on the power is known to 1 %; more would only take time."""
 
 _FEWEST_TILES_TO_JUDGE = 16
 """With fewer tiles a median and its spread say too little to leave any out."""
