@@ -11,17 +11,25 @@ is the same pair with sigma = 1, as 2D stack or merged in a 3D box.
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sta_mpi.kernels.insert import DeviceSums, insert_box, insert_slices
-from sta_mpi.signal.fft import shift_phases, shift_phases_3d
+from sta_mpi.signal.fft import radius_rft, shift_phases, shift_phases_3d
 
 Transform = NDArray[np.complex64]
 Weights = NDArray[np.float32]
 Sums = NDArray[np.float32] | DeviceSums
 """Fourier sums (n, n, n//2+1, 4), on the host or on a GPU."""
+
+
+LOW_PX = 32
+"""Box of the same width with coarse pixels, whose padded transform has the low frequencies."""
+
+_LOW_END_PX, _BOX_BEGIN_PX = 8.0, 14.0
+"""Index units of the box where the samples of the box begin, and where they are all there is."""
 
 
 @dataclass(frozen=True)
@@ -34,12 +42,15 @@ class TiltSamples:
     weight_rft : (m, n, n//2+1) float32    a^2 / sigma^2
     rotation : (m, 3, 3) float64           tomogram axes to image axes and beam
     tilts : (m,) int                       rows of the tilt series
+    low : TiltSamples or None              low frequencies at half the spacing, to be inserted
+                                           in place of those of the box: (m, 64, 33)
     """
 
     data_rft: Transform
     weight_rft: Weights
     rotation: NDArray[np.float64]
     tilts: NDArray[np.intp]
+    low: "TiltSamples | None" = None
 
     @property
     def n_slices(self) -> int:
@@ -47,10 +58,24 @@ class TiltSamples:
         return len(self.data_rft)
 
     def insert(self, sums: Sums, n_sums: int, R_p2t: NDArray[np.float64]) -> None:
-        """Add the slices to Fourier sums of edge `n_sums` of the particle's own axes."""
+        """Add the slices to Fourier sums of edge `n_sums` of the particle's own axes.
+
+        Samples of a box in padded sums stand for those of the padded grid around them
+        (docs/decisions/0091): they count as many times, on the scale of its transforms.
+        """
         axes = np.ascontiguousarray((self.rotation @ R_p2t)[:, :2])
         n = self.data_rft.shape[1]
-        insert_slices(sums, self.data_rft, self.weight_rft, axes, n // 2 - 1, n_sums / n)
+        if self.low is None:
+            insert_slices(sums, self.data_rft, self.weight_rft, axes, n // 2 - 1, n_sums / n)
+            return
+        pad, n_low = n_sums / n, self.low.data_rft.shape[1]
+        of_box = np.float32(pad**2) * _share_of_box(n, 1.0)
+        insert_slices(sums, self.data_rft * (of_box / np.float32(pad)), self.weight_rft * of_box,
+                      axes, n / 2 - 0.5, pad)
+        half = pad / 2
+        of_low = np.float32(half**2) * (1 - _share_of_box(n_low, 2.0))
+        insert_slices(sums, self.low.data_rft * (of_low / np.float32(half)),
+                      self.low.weight_rft * of_low, axes, 2 * _BOX_BEGIN_PX, half)
 
     def centred(self, shift_xyz_px: NDArray[np.float64]) -> "TiltSamples":
         """Samples with a particle that lies at `shift_xyz_px` (tomogram axes) at the origin."""
@@ -59,15 +84,25 @@ class TiltSamples:
         shift_xy = (self.rotation @ shift_xyz_px)[:, :2]
         n = self.data_rft.shape[1]
         data = self.data_rft * shift_phases(n, -shift_xy)
-        return TiltSamples(data, self.weight_rft, self.rotation, self.tilts)
+        low = None if self.low is None else self.low.centred(shift_xyz_px * (LOW_PX / n))
+        return TiltSamples(data, self.weight_rft, self.rotation, self.tilts, low)
 
     def scaled(self, share: float) -> "TiltSamples":
         """Samples that count as `share` of a particle."""
         if share == 1.0:
             return self
         factor = np.float32(share)
+        low = None if self.low is None else self.low.scaled(share)
         return TiltSamples(self.data_rft * factor, self.weight_rft * factor, self.rotation,
-                           self.tilts)
+                           self.tilts, low)
+
+
+@lru_cache(maxsize=8)
+def _share_of_box(n: int, units_a_box_unit: float) -> Weights:
+    """0 at low frequencies, 1 beyond: what samples of the box say of (n, n//2+1)."""
+    radius = radius_rft((n, n // 2 + 1)) / units_a_box_unit
+    ramp = np.clip((radius - _LOW_END_PX) / (_BOX_BEGIN_PX - _LOW_END_PX), 0.0, 1.0)
+    return np.asarray(0.5 - 0.5 * np.cos(np.pi * ramp), np.float32)
 
 
 @dataclass(frozen=True)

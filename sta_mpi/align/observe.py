@@ -6,15 +6,16 @@ refined offset are applied. Observers are made once a tilt series and keep what 
 particles share.
 """
 
+import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sta_mpi.align.cut import is_visible, window_of
-from sta_mpi.align.observation import BoxSamples, TiltSamples
+from sta_mpi.align.observation import LOW_PX, BoxSamples, TiltSamples
 from sta_mpi.align.volume_weights import on_finer_grid
 from sta_mpi.data import TiltSeries
 from sta_mpi.errors import DataError, ParticleError
@@ -23,6 +24,7 @@ from sta_mpi.signal.dose import dose_damping
 from sta_mpi.signal.fft import (
     FftPlans,
     axis_shift_phases,
+    crop_rft2,
     parts_about_origin,
     radius_rft,
     shift_phases,
@@ -107,6 +109,7 @@ class TransferModel:
         self._static: dict[int, Images] = {}
         self._inverse_noise: dict[int, Images] = {}
         self._without_ctf: dict[int, Images] = {}
+        self._coarser: dict[float, TransferModel] = {}
 
     def transfer(self, n_px: int, xyz_A: Floats, tilts: NDArray[np.intp]) -> Images:
         """Transfer a = s D CTF of `tilts` for a particle at xyz_A, (m, n, n//2+1)."""
@@ -148,6 +151,16 @@ class TransferModel:
         transfer *= self.inverse_noise(n_px, tilts)
         return transfer
 
+    def coarser(self, factor: float) -> "TransferModel":
+        """The same model for pixels that are `factor` times as large."""
+        if factor not in self._coarser:
+            last = self._noise.shape[1] - 1
+            wanted = np.linspace(0, last / factor, max(2, math.ceil(last / factor) + 1))
+            noise = np.stack([np.interp(wanted, np.arange(last + 1), row) for row in self._noise])
+            self._coarser[factor] = TransferModel(
+                self.series, noise, self.voxel_A * factor, self.weighting)
+        return self._coarser[factor]
+
     def fresh(self) -> "TransferModel":
         """The same model without the images that it keeps for its tilts: a few kB."""
         return TransferModel(self.series, self._noise, self.voxel_A, self.weighting)
@@ -173,6 +186,15 @@ class TiltObservation:
         weight = self.model.weight(size_px, self.xyz_A, self.tilts)
         rotation = self.model.series.rotation[self.tilts]
         return TiltSamples(data, weight, rotation, self.tilts)
+
+    def with_low(self, samples: TiltSamples) -> TiltSamples:
+        """Samples of the box with those of low frequencies at half the spacing, for insertion."""
+        n = samples.data_rft.shape[1]
+        coarse = self.plans.irfft2(crop_rft2(samples.data_rft, LOW_PX), LOW_PX)
+        data = self.plans.rfft2(centre_crop_or_pad(coarse, 2 * LOW_PX))
+        weight = self.model.coarser(n / LOW_PX).weight(
+            2 * LOW_PX, self.xyz_A, self.tilts)
+        return replace(samples, low=TiltSamples(data, weight, samples.rotation, samples.tilts))
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,8 @@ from sta_mpi.jobs.align_polish import GPU_BATCH, PolishSearcher
 from sta_mpi.jobs.align_search import Found, Search, Searcher, column_specs, reference_shapes
 from sta_mpi.jobs.averaging import (
     Setup,
+    SliceMaker,
     UnitSums,
-    inserted_px,
     make_plans,
     make_unit_sums,
     make_units,
@@ -162,7 +162,7 @@ class AlignRound:
         self.setup, self.search, self.grey, self._tag = setup, search, grey, tag
         self.options = options
         self.tilt_weights: Floats | None = None
-        self._inserted_px = inserted_px(setup, search.n_classes)
+        self._slices = SliceMaker(setup, search.n_classes)
 
     def units(self) -> list[Unit]:
         """Chunks of one series and half."""
@@ -220,7 +220,7 @@ class AlignRound:
         """Slices of a particle that entered the averages."""
         if found.observation is None:
             return 0
-        samples = found.observation.samples(self._inserted_px)
+        samples = self._slices(found.observation)
         add_weights(weights, int(self.setup.inputs.particles.i_tomo[row]), samples)
         for mode in found.modes:
             sums[mode.i_reference].insert(

@@ -12,9 +12,9 @@ from sta_mpi.errors import ParticleError
 from sta_mpi.jobs.average_subsets import further_passes, report_passes, run_passes
 from sta_mpi.jobs.averaging import (
     Setup,
+    SliceMaker,
     UnitSums,
     check_any_seen,
-    inserted_px,
     make_plans,
     make_setup,
     make_unit_sums,
@@ -64,7 +64,7 @@ def input_files(parameters: AverageParameters) -> list[Path]:
 class _Context:
     setup: Setup
     sums: UnitSums
-    inserted_px: int
+    slices: SliceMaker
 
 
 class AverageJob:
@@ -101,7 +101,7 @@ class AverageJob:
         sums = make_unit_sums(self.setup, runtime, self.units())
         plans = make_plans(self.setup, runtime)
         self.setup.source.prepare(runtime, plans)
-        return _Context(self.setup, sums[0], inserted_px(self.setup))
+        return _Context(self.setup, sums[0], SliceMaker(self.setup))
 
     def work(self, context: _Context, unit: Unit) -> Partial:
         """Insert the particles of a unit."""
@@ -117,7 +117,7 @@ class AverageJob:
                 left_out.append((int(row), str(error)))
                 continue
             if observation is not None:
-                samples = observation.samples(context.inserted_px)
+                samples = context.slices(observation)
                 context.sums.insert(samples, particles.R_p2t[row])
                 add_weights(weights, int(particles.i_tomo[row]), samples)
                 counts[i] = samples.n_slices

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sta_mpi.align.observation import BoxSamples, TiltSamples
+from sta_mpi.align.observation import LOW_PX, BoxSamples, TiltSamples
 from sta_mpi.align.observe import Frame, Weighting
 from sta_mpi.data import Particles
 from sta_mpi.errors import InputError, InputWarning, UsageError
@@ -179,7 +179,7 @@ def make_plans(setup: Setup, runtime: Any, more_shapes: Sequence[tuple[int, ...]
                ) -> FftPlans:
     """FFT plans of all sizes of the job, the same on all ranks and in every run."""
     shapes = [*setup.source.fft_shapes(), (setup.sizes.grid_px,) * 2,
-              (setup.sizes.box_px,) * 2, *more_shapes]
+              (setup.sizes.box_px,) * 2, (LOW_PX,) * 2, (2 * LOW_PX,) * 2, *more_shapes]
     return shared_plans(runtime, list(dict.fromkeys(shapes)), setup.folder)
 
 
@@ -211,8 +211,9 @@ def check_any_seen(n_slices: NDArray[np.int32], setup: Setup) -> None:
             "image. Use a smaller box, and `sta-mpi check` to see where particles land.")
 
 
-SAMPLES_A_VOXEL = 16.0
-"""Mean number of samples of a half-set in a voxel at Nyquist from which boxes are enough."""
+SAMPLES_A_VOXEL = 8.0
+"""Mean number of samples of a half-set in a voxel at Nyquist, symmetric copies included, from which
+the samples of the box are used. At 1 they still lose nothing where orientations are even."""
 
 
 class UnitSums:
@@ -242,21 +243,41 @@ class UnitSums:
         return self._sums.total() if isinstance(self._sums, DeviceSums) else self._sums
 
 
-def inserted_px(setup: Setup, n_classes: int = 1) -> int:
-    """Edge of the images that slices are inserted from: the box, or the padded grid of the sums.
+class SliceMaker:
+    """What is inserted of an observation: samples of the box, or of the padded grid of the sums.
 
     A patch that is masked by the box's circle is known from the samples of its box; those of the
-    padded grid in between say the same again. Inserting without them repeats each patch beyond
+    padded grid in between follow from them. Inserting without them repeats each patch beyond
     the circle, where the map is cut off, as long as voxels of the sums see enough slices for
     their weights to be smooth (docs/decisions/0091).
     """
+
+    def __init__(self, setup: Setup, n_classes: int = 1) -> None:
+        sizes = setup.sizes
+        self._is_box = _may_use_boxes(setup, n_classes) and _samples_a_voxel(
+            setup) >= SAMPLES_A_VOXEL
+        self._size_px = sizes.box_px if self._is_box else sizes.grid_px
+
+    def __call__(self, observation: Any) -> TiltSamples | BoxSamples:
+        """The samples of an observation that sums take."""
+        samples: TiltSamples | BoxSamples = observation.samples(self._size_px)
+        return observation.with_low(samples) if self._is_box else samples
+
+
+def _may_use_boxes(setup: Setup, n_classes: int) -> bool:
+    """Tilt images, copies of patches outside of the map, one class, room for low frequencies."""
     sizes = setup.sizes
-    if setup.source.kind not in ("tilt-series", "stacks") or n_classes > 1:
-        return sizes.grid_px
+    return (setup.source.kind in ("tilt-series", "stacks") and n_classes == 1
+            and sizes.grid_px >= 2 * sizes.box_px and 2 * sizes.box_px >= 3 * LOW_PX)
+
+
+def _samples_a_voxel(setup: Setup) -> float:
+    """Samples of boxes in a voxel at Nyquist, of the smaller half-set, on average."""
+    sizes = setup.sizes
     tilts = np.array([ts.n_tilts for ts in setup.inputs.series])[setup.inputs.particles.i_tomo]
     fewest = min(int(tilts[setup.half == half].sum()) for half in (1, 2))
-    samples_a_voxel = fewest / (sizes.pad**3 * sizes.box_px)
-    return sizes.box_px if samples_a_voxel >= SAMPLES_A_VOXEL else sizes.grid_px
+    copies = len(symmetry_matrices(setup.parameters.symmetry))
+    return fewest * copies / (sizes.pad**3 * sizes.box_px)
 
 
 def make_unit_sums(setup: Setup, runtime: Any, units: Sequence[Unit], n_classes: int = 1,

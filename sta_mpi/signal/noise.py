@@ -6,8 +6,8 @@ noise spectrum that weights the data of its particles:
     P(s) = mean over tiles and over shell s of |FFT(w x)|^2 / sum(w^2)
 
 with tiles that overlap by half (less in large images) and a taper w that keeps their edges from
-leaking into all frequencies. Division by sum(w^2) makes up for the power the taper takes: white noise of
-variance s2 gives s2 in every shell, in the units of orthonormal transforms (`signal.fft`),
+leaking into all frequencies. Division by sum(w^2) makes up for the power the taper takes: white
+noise of variance s2 gives s2 in every shell, in the units of orthonormal transforms (`signal.fft`),
 whatever the tile. Transforms are scipy.fft, single precision, one thread.
 
 Gold beads, ice and empty borders are not noise: the robust estimate leaves out tiles whose
@@ -32,7 +32,7 @@ _EMPTY = 1e-6
 """Share of the largest power at high frequency below which a tile is a constant fill."""
 
 _MOST_TILES_A_SIDE = 16
-"""256 tiles of 256 px: from shell 30 on the power is known to 1 %; more would only take time."""
+"""256 tiles of 256 px: from shell 30 on the power is known to 1 %; more only take time."""
 
 _FEWEST_TILES_TO_JUDGE = 16
 """With fewer tiles a median and its spread say too little to leave any out."""
