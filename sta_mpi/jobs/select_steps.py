@@ -57,8 +57,9 @@ def row_filters(p: SelectParameters, tomograms: TomogramSet
 
 def count_filters(p: SelectParameters, rng: np.random.Generator) -> Iterator[tuple[str, RowFilter]]:
     """Filters that look at how many there are, in their order."""
-    if p.median_share is not None:
-        yield "share of the median score", lambda s: _above_median(s, p, float(p.median_share or 0))
+    if p.quartile_share is not None:
+        yield "share of the upper quartile", lambda s: _above_share(
+            s, p, float(p.quartile_share or 0))
     if p.best_share is not None or p.best_count is not None:
         yield "best", lambda s: best(needed_scores(s, p, "--best-count"), p.best_count,
                                      p.best_share)
@@ -126,18 +127,19 @@ def _score_within(particles: RelionParticles, p: SelectParameters) -> Keep:
     return within(-scores if p.score_low_is_good else scores, p.min_score, p.max_score)
 
 
-def _above_median(particles: RelionParticles, p: SelectParameters, share: float) -> Keep:
-    scores = needed_scores(particles, p, "--median-share")
+def _above_share(particles: RelionParticles, p: SelectParameters, share: float) -> Keep:
+    """The upper quartile is that of good particles, also where half of all are false."""
+    scores = needed_scores(particles, p, "--quartile-share")
     keep = np.zeros(len(particles), bool)
     for i in np.unique(particles.i_tomo):
         rows = np.flatnonzero(particles.i_tomo == i)
-        median = float(np.median(scores[rows]))
-        if not median > 0:
+        high = float(np.quantile(scores[rows], 0.75))
+        if not high > 0:
             raise InputError(
-                f"--median-share {share:g}: the median score of tomogram {particles.tomo_names[i]} "
-                f"is {median:g}, and a share of it means something only where scores are above 0. "
-                "Use --min-score.")
-        keep[rows] = scores[rows] >= share * median
+                f"--quartile-share {share:g}: the upper quartile of the scores of tomogram "
+                f"{particles.tomo_names[i]} is {high:g}, and a share of it means something only "
+                "where scores are above 0. Use --min-score.")
+        keep[rows] = scores[rows] >= share * high
     return keep
 
 

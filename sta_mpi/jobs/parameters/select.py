@@ -94,10 +94,10 @@ class SelectParameters(InputSetParameters):
     false_share: float | None = Field(
         None, gt=0, lt=1, description="Threshold from the histogram of scores of each tomogram: "
         "this share of the particles kept is expected to be false. After duplicates are removed.")
-    median_share: float | None = Field(
-        None, gt=0, description="Smallest score kept, as a share of the median score of its "
-        "tomogram: 0.5 where scores are occupancies, as staGreyScale. After duplicates are "
-        "removed.")
+    quartile_share: float | None = Field(
+        None, gt=0, description="Smallest score kept, as a share of the upper quartile of the "
+        "scores of its tomogram: about 0.6 where scores are occupancies, as staGreyScale. After "
+        "duplicates are removed.")
     best_share: float | None = Field(None, gt=0, le=1, description="Keep this share, best first.")
     best_count: int | None = Field(None, ge=1, description="Keep this many, best first.")
     random_share: float | None = Field(None, gt=0, le=1, description="Keep a random share.")

@@ -67,19 +67,19 @@ def test_scores_of_one_kind_are_refused(planted):
     assert "--min-score" in result.output
 
 
-def test_share_of_the_median_keeps_the_occupied_places_of_every_tomogram(tmp_path, monkeypatch):
+def test_share_of_the_upper_quartile_keeps_the_occupied_places_of_every_tomogram(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     table = save_project(tmp_path, n=400)
     rng = np.random.default_rng(3)
-    is_good = rng.random(400) < 0.75
+    is_good = rng.random(400) < 0.5
     level = np.where(np.arange(400) % 2 == 0, 1.0, 3.0)
-    scores = level * np.where(is_good, 1.0, 0.1) * rng.lognormal(0.0, 0.15, 400)
+    scores = level * np.where(is_good, 1.0, 0.1) * rng.lognormal(0.0, 0.12, 400)
     columns = {label: table.strings(label) for label in table.labels}
     columns |= {"staGreyScale": scores, "rlnAccuracyRotations": -scores}
     write_star(tmp_path / "particles.star", [StarTable("particles", columns)])
-    run(*WORDS, "--score-column", "staGreyScale", "--median-share", 0.5, "-o", "out")
+    run(*WORDS, "--score-column", "staGreyScale", "--quartile-share", 0.6, "-o", "out")
     assert np.array_equal(kept("out"), is_good)
-    result = run(*WORDS, "--score-column", "rlnAccuracyRotations", "--median-share", 0.5,
+    result = run(*WORDS, "--score-column", "rlnAccuracyRotations", "--quartile-share", 0.6,
                  "-o", "bad", code=3)
     assert "above 0" in result.output
     assert "--min-score" in result.output
