@@ -48,18 +48,22 @@ def symmetrise_sums(sums: Floats, symmetry: str, planes: slice = slice(None),
 
     Returns
     -------
-    (n, n, n//2+1, 4) float64, or the planes asked for; zero beyond index n//2 - 1
+    (n, n, n//2+1, 3) float64, or the planes asked for: real, imaginary, weight; zero beyond index
+    n//2 - 1
     """
     n = len(sums)
     r_max = n // 2 - 1
-    num = pack_volume((sums[..., 0] + 1j * sums[..., 1]).astype(np.complex64), n, r_max)
-    den = pack_volume(sums[..., 2].astype(np.complex64), n, r_max)
-    seen = pack_volume(sums[..., 3].astype(np.complex64), n, r_max)
+    values = np.empty(sums.shape[:-1], np.complex64)
+    values.real, values.imag = sums[..., 0], sums[..., 1]
+    num = pack_volume(values, n, r_max)
+    values.real, values.imag = sums[..., 2], 0.0
+    den = pack_volume(values, n, r_max)
+    del values
     group = symmetry_matrices(symmetry)
     turns, rises_px = helical_turns(1, 0.0, 0.0) if helix is None else helical_turns(
         helix.n_units, helix.twist_deg, helix.rise_px)
     kz = (np.fft.fftfreq(n) * n)[planes]
-    mean = np.zeros(sums[planes].shape)
+    mean = np.zeros((*sums[planes].shape[:-1], 3))
     for turn, rise_px in zip(turns, rises_px, strict=True):
         phase = np.exp(2j * np.pi / n * rise_px * kz)[:, None, None]
         for operator in turn @ group:
@@ -69,6 +73,5 @@ def symmetrise_sums(sums: Floats, symmetry: str, planes: slice = slice(None),
             mean[..., 0] += turned.real
             mean[..., 1] += turned.imag
             mean[..., 2] += gather_box(den, operator, n, r_max, planes=planes).real
-            mean[..., 3] += gather_box(seen, operator, n, r_max, planes=planes).real
     mean /= len(turns) * len(group)
     return mean

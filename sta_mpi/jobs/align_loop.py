@@ -33,7 +33,8 @@ def open_store(setup: Setup, search: Search, runtime: Any) -> ParticleStore:
     """
     parameters = search.parameters
     job = AlignRound(setup, search, (1.0, 1.0), map_options(parameters, setup.sizes), "plan")
-    others = round_memory(setup, search).plus(engine_memory(job, choose_storage(job, runtime)))
+    others = round_memory(setup, search, runtime.size).plus(
+        engine_memory(job, choose_storage(job, runtime)))
     plan = make_store_plan(setup, runtime, parameters, others)
     if runtime.is_root:
         logging.getLogger(LOGGER_NAME).info(plan.line())
@@ -75,7 +76,7 @@ class RoundLoop:
         parameters = search.parameters
         job = AlignRound(setup, search, grey, options, tag)
         # later rounds find their memory taken by this one
-        memory = None if self._has_room else round_memory(setup, search).plus(
+        memory = None if self._has_room else round_memory(setup, search, runtime.size).plus(
             self._store.plan.memory())
         self._store.keep_only([
             int(row) for unit in job.units() for row in unit.payload[1]

@@ -122,7 +122,7 @@ def fit_grey_scale(rows: dict[str, Floats], half: NDArray[np.int8]) -> tuple[flo
     return scales[0], scales[1]
 
 
-def round_memory(setup: Setup, search: Search) -> MemoryPlan:
+def round_memory(setup: Setup, search: Search, ranks: int = 1) -> MemoryPlan:
     """Arrays that one rank holds in a round besides the engine's sums and the particles."""
     references = math.prod(search.references.shape[:2])
     padded = 2.0 * search.references.shape[-1]
@@ -133,7 +133,7 @@ def round_memory(setup: Setup, search: Search) -> MemoryPlan:
         plan["references in all orientations"] = 2.0 * min(
             float(ROTATED_BYTES),
             float(rotated_bytes(len(search.rotations), int(voxels), references // 2)))
-    return memory_plan(setup).plus(MemoryPlan(plan))
+    return memory_plan(setup, ranks).plus(MemoryPlan(plan))
 
 
 def device_bytes(setup: Setup, search: Search) -> dict[str, float]:

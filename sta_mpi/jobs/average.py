@@ -157,7 +157,7 @@ def run(parameters: AverageParameters, folder: JobFolder, runtime: Any) -> JobOu
     curves, stages = run_passes(passes, setup, lambda own, name: AverageJob(own, name, options),
                                 folder, runtime, checkpoints)
     job = AverageJob(setup, folder.fingerprint, options)
-    memory = memory_plan(setup)
+    memory = memory_plan(setup, runtime.size)
     result = run_stage(job, folder, runtime, parameters, checkpoints, memory)
     maps, counts = result.outputs
     check_any_seen(counts, setup)

@@ -183,8 +183,11 @@ def make_plans(setup: Setup, runtime: Any, more_shapes: Sequence[tuple[int, ...]
     return shared_plans(runtime, list(dict.fromkeys(shapes)), setup.folder)
 
 
-def memory_plan(setup: Setup) -> MemoryPlan:
-    """Arrays that one rank, and one node, hold at the peak besides the engine's sums."""
+def memory_plan(setup: Setup, ranks: int = 1) -> MemoryPlan:
+    """Arrays that one rank, and one node, hold at the peak besides the engine's sums.
+
+    Of `ranks` each inverts its own planes; what it turns by the symmetry is the whole.
+    """
     grid, cut, box = setup.sizes.grid_px, setup.frame.cut_px, setup.frame.box_px
     n_tilts = max(ts.n_tilts for ts in setup.inputs.used_series)
     one_sum = 4.0 * math.prod(setup.sizes.sum_shape)
@@ -192,7 +195,7 @@ def memory_plan(setup: Setup) -> MemoryPlan:
     transfer = n_tilts * (4.0 * cut * (cut // 2 + 1) + 8.0 * grid * (grid // 2 + 1))
     return MemoryPlan(
         {"sums of a unit": one_sum, "patches of a particle": patches, "transfer": transfer,
-         "inversion": 8.0 * one_sum},
+         "inversion": (3.5 + 4.5 / ranks) * one_sum},
         {"tilt images": float(setup.source.bytes_shared())})
 
 

@@ -21,6 +21,7 @@ from sta_mpi.align.cut import is_visible
 from sta_mpi.errors import UsageError
 from sta_mpi.jobs.averaging import Setup
 from sta_mpi.jobs.sources import gives_boxes, within_dose
+from sta_mpi.parallel.allocator import give_back_freed_memory
 from sta_mpi.parallel.memory import GiB, MemoryPlan, available_GiB, process_bytes, room_GiB
 
 MiB = 2.0**20
@@ -176,6 +177,7 @@ def make_store_plan(setup: Setup, runtime: Any, parameters: Any, others: MemoryP
     parameters : has precision, scratch_dir, max_memory_GiB and dedicated_master
     """
     folder, is_asked = _scratch_folder(parameters)
+    give_back_freed_memory()
     mine = (process_bytes(), available_GiB(), free_scratch_bytes(folder))
     found = runtime.allgather((runtime.node, *mine))
     _check_scratch(folder, is_asked, [scratch for *_, scratch in found])

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from sta_mpi.errors import UsageError
+from sta_mpi.parallel.allocator import give_back_freed_memory
 from sta_mpi.parallel.channel import LocalChannel, MasterChannel, WorkerChannel
 from sta_mpi.parallel.exact import BlockLocks
 from sta_mpi.parallel.memory import MemoryPlan, check_memory
@@ -153,6 +154,7 @@ class Runtime:
 
     def check_memory(self, plan: MemoryPlan, max_memory_GiB: float | None = None) -> float:
         """Return the predicted peak of this node [GiB]; ResourceError where it does not fit."""
+        give_back_freed_memory()
         return check_memory(plan, self.node_size, self.host, max_memory_GiB)
 
     # ---- messages and the end ----------------------------------------------------

@@ -67,7 +67,7 @@ def test_scores_of_one_kind_are_refused(planted):
     assert "--min-score" in result.output
 
 
-def test_share_of_the_upper_quartile_keeps_the_occupied_places_of_every_tomogram(tmp_path, monkeypatch):
+def test_share_of_the_upper_quartile_keeps_occupied_places_of_each_tomogram(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     table = save_project(tmp_path, n=400)
     rng = np.random.default_rng(3)
