@@ -97,11 +97,11 @@ def run(parameters: AlignParameters, folder: JobFolder, runtime: Any) -> JobOutc
     search = make_search(0, _empty_start(parameters, setup), parameters, setup, None)
     with open_store(setup, search, runtime) as store:
         setup = replace(setup, source=store)
+        loop = RoundLoop(setup, store, folder, runtime, checkpoints)
         state = unpack(checkpoints.load_state(runtime))
         if state is None:
-            state = _start(parameters, setup, folder, runtime, checkpoints)
+            state = _start(parameters, loop, search)
             checkpoints.save_state(runtime, *pack(state))
-        loop = RoundLoop(setup, store, folder, runtime, checkpoints)
         for i_round in range(state.round_done, parameters.iterations):
             search = make_search(i_round, state, parameters, setup, mask)
             maps = loop.round(search, state, options)
@@ -143,14 +143,14 @@ def _empty_start(parameters: AlignParameters, setup: Setup) -> LoopPoses:
     return start_state(setup, np.zeros(shape, np.float32))
 
 
-def _start(parameters: AlignParameters, setup: Setup, folder: JobFolder, runtime: Any,
-           checkpoints: Any) -> LoopPoses:
-    references = read_references(parameters.reference, setup.sizes)
+def _start(parameters: AlignParameters, loop: RoundLoop, search: Search) -> LoopPoses:
+    references = read_references(parameters.reference, loop.setup.sizes)
     if references is None:
-        job = AverageJob(setup, folder.fingerprint + "start")
-        maps, _ = run_stage(job, folder, runtime, parameters, checkpoints).outputs
-        references = shared_references([maps], runtime)
-    return start_state(setup, references)
+        job = AverageJob(loop.setup, loop.folder.fingerprint + "start")
+        maps, _ = run_stage(job, loop.folder, loop.runtime, parameters, loop.checkpoints,
+                            loop.first_memory(search)).outputs
+        references = shared_references([maps], loop.runtime)
+    return start_state(loop.setup, references)
 
 
 def search_kind(asked: str, global_order: int | None, R_p2t: Floats) -> str:

@@ -18,6 +18,7 @@ from sta_mpi.jobs.particle_store import ParticleStore
 from sta_mpi.jobs.reconstruction import MapOptions, Maps, map_options, write_maps
 from sta_mpi.jobs.store_plan import make_store_plan
 from sta_mpi.parallel.accumulators import choose_storage, engine_memory
+from sta_mpi.parallel.memory import MemoryPlan
 from sta_mpi.report.runlog import LOGGER_NAME
 
 Floats = NDArray[np.float64]
@@ -75,15 +76,12 @@ class RoundLoop:
         grey = self._grey(search, state, tag)
         parameters = search.parameters
         job = AlignRound(setup, search, grey, options, tag)
-        # later rounds find their memory taken by this one
-        memory = None if self._has_room else round_memory(setup, search, runtime.size).plus(
-            self._store.plan.memory())
+        memory = self.first_memory(search)
         self._store.keep_only([
             int(row) for unit in job.units() for row in unit.payload[1]
             if self.holders.get(unit.id, runtime.rank) == runtime.rank])
         result = run_stage(
             job, self.folder, runtime, parameters, self.checkpoints, memory, self.holders)
-        self._has_room = True
         self.tilt_weights = job.tilt_weights
         self.keep_holders(result)
         maps, columns = result.outputs
@@ -108,6 +106,17 @@ class RoundLoop:
                 of_class = "" if len(maps) == 1 else f"class{k + 1:03d}_"
                 write_maps(self.folder.path, m, f"round{state.round_done:02d}_{of_class}")
         return list(maps)
+
+    def first_memory(self, search: Search) -> MemoryPlan | None:
+        """What the first stage is checked for; None for later ones, which find it taken.
+
+        Particles that a stage has left in the store are part of the process then: they must not be
+        asked for again.
+        """
+        if self._has_room:
+            return None
+        self._has_room = True
+        return round_memory(self.setup, search, self.runtime.size).plus(self._store.plan.memory())
 
     def keep_holders(self, result: Any) -> None:
         """Note a finished stage, and which rank holds the particles of each unit."""

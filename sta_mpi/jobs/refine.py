@@ -40,6 +40,7 @@ from sta_mpi.jobs.reference_files import read_mask, read_references, reference_f
 from sta_mpi.jobs.refine_output import write_refinement
 from sta_mpi.jobs.search_options import LEAST_SHELLS, check_band, check_options
 from sta_mpi.jobs.tilt_weights import weight_section
+from sta_mpi.parallel.memory import MemoryPlan
 
 Floats = NDArray[np.float64]
 
@@ -166,7 +167,7 @@ def _start(parameters: RefineParameters, setup: Setup, options: MapOptions, loop
                        setup.inputs.particles.R_p2t)
     if references is None or kind == "local":
         job = AverageJob(setup, loop.folder.fingerprint + "start", options=options)
-        maps = _average(job, loop)
+        maps = _average(job, loop, loop.first_memory(_empty_search(parameters, setup)))
         if maps is not None:
             write_maps(loop.folder.path, maps, "round00_")
         baseline = loop.runtime.bcast(None if maps is None else float(maps.fsc.resolution_A()))
@@ -178,9 +179,10 @@ def _start(parameters: RefineParameters, setup: Setup, options: MapOptions, loop
     return state
 
 
-def _average(job: AverageJob, loop: RoundLoop) -> Maps | None:
+def _average(job: AverageJob, loop: RoundLoop, memory: MemoryPlan | None = None) -> Maps | None:
     """Run a pass at given poses, which counts as a stage of the refinement."""
-    result = run_stage(job, loop.folder, loop.runtime, job.setup.parameters, loop.checkpoints)
+    result = run_stage(job, loop.folder, loop.runtime, job.setup.parameters, loop.checkpoints,
+                       memory)
     loop.stages.append(result)
     loop.tilt_weights = job.tilt_weights
     return result.outputs[0]  # type: ignore[no-any-return]
