@@ -64,9 +64,10 @@ def make_setup(p: ExtractParameters, folder: Path) -> ExtractSetup:
     frame = CutFrame(p.box_px, window, p.binning, voxel_A, min(5.0, p.box_px / 8))
     weighting = None if p.form == "raw" else Weighting(p.ctf, p.dose_weighting, p.tilt_scale)
     options = CutOptions(weighting, p.whiten, p.has_circle, p.is_normalised, p.invert)
+    # images as they are: RELION's rule cuts windows of full-size pixels and bins those
     source = TiltSeriesSource(inputs, ObservationOptions(
-        Frame(p.box_px, window, p.binning, voxel_A), weighting or Weighting(), p.whiten,
-        p.max_dose_e_per_A2))
+        Frame(p.box_px * p.binning, window * p.binning, 1, inputs.pixel_A),
+        weighting or Weighting(), p.whiten, p.max_dose_e_per_A2))
     source.check()
     source.n_slots = slots_that_fit(source, p.max_memory_GiB)
     if p.dose_weighting and p.form != "raw":
