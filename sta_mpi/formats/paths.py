@@ -15,6 +15,7 @@ from pathlib import Path
 from sta_mpi.errors import InputError, InputWarning
 from sta_mpi.formats.mrc import split_stack_name
 
+_COMPARED_BYTES = 1 << 20
 _SHORTEST_TAIL = 2
 """Parts of a moved path that must agree, so that two files called alike do not mix."""
 
@@ -44,6 +45,14 @@ def find_file(name: str, near: Path | None = None, project_dir: Path | None = No
                               stacklevel=2)
                 return folder / tail
     return None
+
+
+def _are_alike(first: Path, second: Path) -> bool:
+    """Whether two files are copies, as far as their sizes and first MiB tell."""
+    if first.is_dir() or second.is_dir() or first.stat().st_size != second.stat().st_size:
+        return False
+    with open(first, "rb") as a, open(second, "rb") as b:
+        return a.read(_COMPARED_BYTES) == b.read(_COMPARED_BYTES)
 
 
 def require_file(name: str, what: str, near: Path | None = None,
@@ -76,7 +85,7 @@ def _folder_with(name: str, near: Path | None, project_dir: Path | None) -> Path
 def _refuse_twins(name: Path, near: Path) -> None:
     """Raise where the name means one file here, and another beside the file `near`."""
     beside = near.parent / name
-    if beside.exists() and not beside.samefile(name):
+    if beside.exists() and not beside.samefile(name) and not _are_alike(beside, name):
         raise InputError(
             f"{near} names {name}, which may be {name.resolve()} (from the current folder) or "
             f"{beside.resolve()} (beside {near.name}). Start the command in the folder of the "
