@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -61,6 +62,7 @@ def python_files(*folders: Path) -> list[Path]:
                   if "__pycache__" not in path.parts)
 
 
+@cache
 def parse(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"), str(path))
 
@@ -69,14 +71,16 @@ def name_of(path: Path) -> str:
     return str(path.relative_to(ROOT))
 
 
-def imported_roots(tree: ast.Module) -> Iterator[tuple[str, int]]:
+@cache
+def imported_roots(path: Path) -> list[tuple[str, int]]:
     """(top-level package, line) of every import, also those inside functions."""
-    for node in ast.walk(tree):
+    found = []
+    for node in ast.walk(parse(path)):
         if isinstance(node, ast.Import):
-            for alias in node.names:
-                yield alias.name.split(".")[0], node.lineno
+            found += [(alias.name.split(".")[0], node.lineno) for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
-            yield node.module.split(".")[0], node.lineno
+            found.append((node.module.split(".")[0], node.lineno))
+    return found
 
 
 def command_names() -> list[str]:
@@ -111,7 +115,7 @@ def test_library_is_imported_in_its_home_alone(library):
         f"{name_of(path)}:{line}"
         for path in python_files(PACKAGE)
         if path.relative_to(PACKAGE).parts[0] not in LIBRARY_HOMES[library]
-        for name, line in imported_roots(parse(path)) if name == library]
+        for name, line in imported_roots(path) if name == library]
     assert strangers == []
 
 
