@@ -246,7 +246,6 @@ def test_patches_follow_the_trajectories_of_their_particles(run, tmp_path):
     assert found["moving"][3:8].mean() > found["still"][3:8].mean() + 0.1
 
 
-@pytest.mark.slow
 def test_binned_stacks_average_to_the_binned_map(run, project):
     folder = project[0]
     run("extract", "--tomograms", folder / "sim/tomograms.star", "--particles",
