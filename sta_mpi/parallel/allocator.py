@@ -8,9 +8,8 @@ import sys
 def give_back_freed_memory() -> bool:
     """Return what the C library keeps of freed arrays to the kernel.
 
-    glibc keeps freed blocks in its heap; after a stage of large arrays that is 1 to 2 GiB a
-    process, which plans would take for memory in use. Returns False where the C library is another
-    one.
+    glibc keeps freed blocks in its heap, which plans would take for memory in use. Returns False
+    where the C library is another one.
     """
     gc.collect()
     if not sys.platform.startswith("linux"):
