@@ -13,7 +13,7 @@ from the data whenever it comes near 2^62.
 
 import math
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -21,10 +21,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sta_mpi.errors import DataError, InputError
+from sta_mpi.kernels.fixed_point import add_quantised, largest_magnitude
 from sta_mpi.parallel.job import Partial, SumSpec
 
 BLOCK = 1 << 16
-"""Elements quantised at once; small enough for the cache of one core."""
+"""Elements under one lock and one upper limit."""
 
 LIMIT = 2.0 ** 62
 
@@ -53,11 +54,6 @@ class FixedPoint:
     def scale(self) -> float:
         """Return 2^shift."""
         return math.ldexp(1.0, self.shift)
-
-    def quantise(self, values: NDArray[Any]) -> NDArray[np.int64]:
-        """Round float values to int64 units of 2^-shift (nearest, ties to even)."""
-        scaled = np.multiply(values, self.scale, dtype=np.float64)
-        return np.rint(scaled, out=scaled).astype(np.int64)
 
     def restore(self, units: NDArray[np.int64]) -> NDArray[np.float64]:
         """Turn int64 units into float64 values (one rounding, to nearest)."""
@@ -98,7 +94,7 @@ class ExactSum:
                              f"declared is {self.spec.shape}")
         if values.size == 0:
             return 0.0
-        largest = max(float(values.max()), -float(values.min()))
+        largest = largest_magnitude(_as_floats(values))
         if not math.isfinite(largest):
             raise DataError(f"NaN or infinity in a contribution to sum '{self.name}'; "
                             "check the images of this unit")
@@ -110,18 +106,20 @@ class ExactSum:
 
     def add(self, values: NDArray[Any], largest: float) -> None:
         """Add a contribution of the declared shape, whose `largest` is what `check` returned."""
-        flat = np.ascontiguousarray(values).reshape(-1)
+        flat = np.ascontiguousarray(_as_floats(values)).reshape(-1)
         added = largest * self.fixed.scale + 1.0
         for i, part in self._blocks():
-            self._add_block(i, part, self.fixed.quantise(flat[part]), added)
+            with self._room(i, part, added) as block:
+                add_quantised(block, flat[part], self.fixed.scale)
 
     def add_units(self, start: int, units: NDArray[np.int64]) -> None:
         """Add fixed-point units to the flat elements start ..; `start` is a whole block."""
         first = start // BLOCK
         for i in range(-(-len(units) // BLOCK)):
             piece = units[i * BLOCK:(i + 1) * BLOCK]
-            begin = start + i * BLOCK
-            self._add_block(first + i, slice(begin, begin + len(piece)), piece, _largest(piece))
+            part = slice(start + i * BLOCK, start + i * BLOCK + len(piece))
+            with self._room(first + i, part, _largest(piece)) as block:
+                block += piece
 
     def _blocks(self) -> Iterator[tuple[int, slice]]:
         count = n_blocks(self.spec)
@@ -129,7 +127,9 @@ class ExactSum:
             i = (k + self._first_block) % count
             yield i, slice(i * BLOCK, min((i + 1) * BLOCK, self.size))
 
-    def _add_block(self, i: int, part: slice, units: NDArray[np.int64], added: float) -> None:
+    @contextmanager
+    def _room(self, i: int, part: slice, added: float) -> Iterator[NDArray[np.int64]]:
+        """Lend a block, under its lock, to be added to; InputError where that may overflow."""
         if self.data is None:
             self.data = np.zeros(self.size, np.int64)
         lock = self._locks.block(i) if self._locks is not None else nullcontext()
@@ -138,7 +138,7 @@ class ExactSum:
                 self._reach[i] = _largest(self.data[part])
                 if self._reach[i] + added > LIMIT:
                     raise self.overflow()
-            self.data[part] += units
+            yield self.data[part]
             self._reach[i] += added
 
     def overflow(self) -> InputError:
@@ -195,6 +195,11 @@ def merge_partial(total: ExactSums, partial: Partial) -> None:
 def n_blocks(spec: SumSpec) -> int:
     """Count the blocks of `BLOCK` elements in a sum."""
     return max(1, -(-math.prod(spec.shape) // BLOCK))
+
+
+def _as_floats(values: NDArray[Any]) -> NDArray[np.floating]:
+    """Contributions as the floats that kernels take; counts become float64."""
+    return values if values.dtype in (np.float32, np.float64) else values.astype(np.float64)
 
 
 def _largest(units: NDArray[np.int64]) -> float:

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sta_mpi.errors import DataError, InputError
+from sta_mpi.kernels.fixed_point import RUN, add_quantised, largest_magnitude
 from sta_mpi.parallel.exact import BLOCK, ExactSum, ExactSums, FixedPoint, merge_partial
 from sta_mpi.parallel.job import Partial, SumSpec
 
@@ -50,14 +51,35 @@ def test_bound_maps_below_2_to_60_and_above_2_to_58(bound):
     assert 2 ** 58 <= units <= 2 ** 60
 
 
-@given(values=st.lists(st.floats(-1.0, 1.0), min_size=1, max_size=20))
-@settings(max_examples=50)
-def test_quantised_values_come_back_within_half_a_quantum(values):
-    fixed = FixedPoint.for_bound(1.0)
-    array = np.array(values)
-    back = fixed.restore(fixed.quantise(array))
+@given(values=st.lists(st.floats(-1.0, 1.0), min_size=1, max_size=200),
+       kind=st.sampled_from([np.float32, np.float64]))
+@settings(max_examples=50, deadline=None)
+def test_added_values_come_back_within_half_a_quantum(values, kind):
+    array = np.array(values, kind)
+    total = total_of([array], SumSpec(array.shape, 1.0))
     # a float64 of that size has fewer digits than the quantum allows for
-    assert np.abs(back - array).max() <= 2.0 ** -fixed.shift
+    assert np.abs(total.fixed.restore(total.data) - array).max() <= 2.0 ** -total.fixed.shift
+
+
+@given(values=st.lists(st.floats(width=32), min_size=1, max_size=50),
+       kind=st.sampled_from([np.float32, np.float64]))
+@settings(deadline=None)
+def test_largest_magnitude_is_that_of_numpy_or_not_finite(values, kind):
+    array = np.array(values, kind)
+    if np.isfinite(array).all():
+        assert largest_magnitude(array) == np.abs(array).max()
+    else:
+        assert not math.isfinite(largest_magnitude(array))
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+def test_runs_of_zeros_are_left_alone_and_halves_go_to_even(kind):
+    units = np.arange(3 * RUN + 5)
+    values = np.zeros(len(units), kind)
+    values[[1, RUN - 1, 2 * RUN, len(units) - 1]] = 0.5, 1.5, -2.5, -3.25
+    expected = units + np.rint(values).astype(np.int64)
+    add_quantised(units, values, 1.0)
+    np.testing.assert_array_equal(units, expected)
 
 
 def test_non_finite_contributions_are_bad_data():
