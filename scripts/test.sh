@@ -29,4 +29,5 @@ check ruff ruff check .
 check mypy mypy
 check lint-imports lint-imports
 
-exec python -m pytest -m "not slow and not gpu" "$@"
+# Tests of one file share fixtures, so they stay in one process.
+exec python -m pytest -n auto --maxprocesses 4 --dist loadfile -m "not slow and not gpu" "$@"

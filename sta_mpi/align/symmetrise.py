@@ -35,13 +35,13 @@ class Helix:
     twist_deg: float
 
 
-def symmetrise_sums(sums: Floats, symmetry: str, planes: slice = slice(None),
+def symmetrise_sums(sums: NDArray[np.floating], symmetry: str, planes: slice = slice(None),
                     helix: Helix | None = None) -> Floats:
     """Mean of Fourier sums over a point group and a helix.
 
     Parameters
     ----------
-    sums : (n, n, n//2+1, 4) float64    re, im, weight, multiplicity
+    sums : (n, n, n//2+1, 4) float32 or float64    re, im, weight, multiplicity
     symmetry : str                      "C6", "D2", ...
     planes : slice                      z planes wanted, all by default: ranks share the work
     helix : Helix or None

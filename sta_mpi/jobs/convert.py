@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sta_mpi.data import Optics
 from sta_mpi.errors import InputError, UsageError
 from sta_mpi.formats.foreign_particles import ForeignParticles
 from sta_mpi.formats.peet_prm import PrmFile
@@ -47,6 +48,9 @@ from sta_mpi.report.figures import angular_coverage
 
 SCORE = "rlnAutopickFigureOfMerit"
 _EQUAL_PIXELS = 1e-4
+
+PLACEHOLDERS = {"voltage_kV": 300.0, "cs_mm": 2.7, "amplitude_contrast": 0.1}
+"""What stands in RELION's optics table where nothing is known."""
 
 
 def input_files(parameters: ConvertParameters) -> list[Path]:
@@ -102,7 +106,7 @@ def run(parameters: ConvertParameters, folder: JobFolder, runtime: Any) -> JobOu
     frames = _output_frames(particles, given, parameters)
     warnings: list[str] = []
     if parameters.to == "relion":
-        outputs, lost = _write_relion(folder, particles, given, warnings), []
+        outputs, lost = _write_relion(folder, particles, given, warnings, parameters), []
     elif parameters.to == "relion4":
         write_corner_star(folder.file(f"{parameters.name}.star"), particles, given.tomograms)
         outputs, lost = {"particles": f"{parameters.name}.star"}, _image_columns(particles)
@@ -129,7 +133,7 @@ def _read_relion(p: ConvertParameters) -> _Given:
         grids = volume_grids(p.tomogram)
         tomograms = set_of_frames({name: Frame(g.pixel_A or 1.0, np.array(g.size_px) / 2.0,
                                                g.size_px or (1, 1, 1), g.path)
-                                   for name, g in grids.items()})
+                                   for name, g in grids.items()}, _optics(p))
         table = None
     elif table is None:
         raise UsageError("no tomograms given: pass --optimisation-set, --tomograms or --tomogram.")
@@ -153,7 +157,7 @@ def _read_other(p: ConvertParameters) -> _Given:
     foreign = named_tomograms(foreign, known, p)
     frames = input_frames(foreign, tomograms, volumes, p)
     if tomograms is None:
-        tomograms = set_of_frames(frames)
+        tomograms = set_of_frames(frames, _optics(p))
     return _Given(_particles(foreign, frames, tomograms), tomograms, p.tomograms, frames,
                   list(foreign.lost), program_of(p), prm)
 
@@ -209,11 +213,14 @@ def _output_frames(particles: RelionParticles, given: _Given, p: ConvertParamete
 
 
 def _write_relion(folder: JobFolder, particles: RelionParticles, given: _Given,
-                  warnings: list[str]) -> dict[str, str]:
+                  warnings: list[str], p: ConvertParameters) -> dict[str, str]:
     members, outputs = replace(given.members, tomograms=given.tomogram_path), {}
     if given.tomogram_path is None:
-        warnings.append("there are no tilt series: voltage, spherical aberration and amplitude "
-                        "contrast of the optics table are placeholders. Give --tomograms.")
+        assumed = [f"{name} ({value:g})" for name, value in PLACEHOLDERS.items()
+                   if getattr(p, name) is None]
+        if assumed:
+            warnings.append(f"there are no tilt series: {', '.join(assumed)} of the optics table "
+                            "are placeholders. Give --tomograms, or the options of these names.")
         odd = [name for name in given.tomograms.names
                if any(side % 2 for side in given.tomograms.size_px(name))]
         if odd:
@@ -225,6 +232,14 @@ def _write_relion(folder: JobFolder, particles: RelionParticles, given: _Given,
             members = replace(members, tomograms=folder.path / "tomograms.star")
             outputs["tomograms"] = "tomograms.star"
     return outputs | write_particle_set(folder, particles, given.tomograms, members)
+
+
+def _optics(p: ConvertParameters) -> Optics:
+    """What is known of the microscope where there are no tilt series."""
+    known = {name: getattr(p, name) for name in PLACEHOLDERS}
+    voltage_kV, cs_mm, contrast = (
+        PLACEHOLDERS[name] if value is None else value for name, value in known.items())
+    return Optics(voltage_kV, cs_mm, contrast)
 
 
 def _image_columns(particles: RelionParticles) -> list[str]:

@@ -167,11 +167,11 @@ def series_pixel_A(tomograms: TomogramSet, name: str) -> float:
     return float(tomograms.row(name).finite("rlnTomoTiltSeriesPixelSize")[0])
 
 
-def set_of_frames(frames: Mapping[str, Frame]) -> TomogramSet:
+def set_of_frames(frames: Mapping[str, Frame], optics: Optics) -> TomogramSet:
     """A tomogram set of volumes alone: one untilted view each, no images."""
     zero = np.zeros(1)
     series = [TiltSeries(
-        name, frame.pixel_A, Optics(300.0, 2.7, 0.1),
+        name, frame.pixel_A, optics,
         projection_from_angles(zero, zero, zero, np.zeros((1, 2)), frame.size_px, frame.pixel_A),
         zero, zero, zero, zero, zero, zero + 1.0, zero, tomogram_size_px=frame.size_px)
         for name, frame in frames.items()]

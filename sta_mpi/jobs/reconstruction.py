@@ -185,13 +185,7 @@ class HalfSums:
 
     def __init__(self, reduced: Any, name: str, sizes: MapSizes, options: MapOptions,
                  runtime: Any, gain: float) -> None:
-        self.z0, self.z1, planes = reduced.slab(name)
-        if options.symmetry.upper() != "C1" or options.helix is not None:
-            full = reduced.shared(name)
-            planes = symmetrise_sums(full, options.symmetry, slice(self.z0, self.z1),
-                                     options.helix)
-            runtime.barrier()
-            runtime.release_shared(full)
+        self.z0, self.z1, planes = _own_planes(reduced, name, options, runtime)
         # data were X / sigma^2 with both on the scale of gain: undo it in each
         self.num = (planes[..., 0] + 1j * planes[..., 1]) * gain
         self.den = planes[..., 2] * gain**2
@@ -232,6 +226,22 @@ class HalfSums:
             i = z - self.z0
             out[i] = divide_plane(self.num[i], self.den[i], n, z, self.mean_den, inverse_tau2)
         return out
+
+
+def _own_planes(reduced: Any, name: str, options: MapOptions, runtime: Any
+                ) -> tuple[int, int, Floats]:
+    """(z0, z1, symmetrised planes z0 .. z1-1) of a sum, which is let go; collective."""
+    z0, z1, planes = reduced.slab(name)
+    if options.symmetry.upper() == "C1" and options.helix is None:
+        reduced.release(name)
+        return z0, z1, planes
+    full = reduced.shared(name, np.float32)    # turned in single precision
+    del planes
+    reduced.release(name)
+    turned = symmetrise_sums(full, options.symmetry, slice(z0, z1), options.helix)
+    runtime.barrier()
+    runtime.release_shared(full)
+    return z0, z1, turned
 
 
 def _invert(slab: NDArray[np.complex64], sizes: MapSizes, fft: DistributedFft, runtime: Any

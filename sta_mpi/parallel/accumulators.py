@@ -19,7 +19,7 @@ from sta_mpi.parallel.reduce import RowTable
 if TYPE_CHECKING:
     from sta_mpi.parallel.runtime import Runtime
 
-SHARE_FOR_COPIES = 0.25
+SHARE_FOR_COPIES = 0.1
 """Share of the free memory of a node that one copy of the sums for each rank may take."""
 
 

@@ -76,12 +76,15 @@ class Reduced:
         self._table = rows
         self._contributes = contributes
         self._slabs: dict[str, NDArray[np.float64]] = {}
+        self._released: set[str] = set()
 
     def slab(self, name: str) -> tuple[int, int, NDArray[np.float64]]:
         """Return (z0, z1, float64 planes z0 .. z1-1 of the sum); the slab belongs to the caller."""
         total = self._sums[name]
         shape = total.spec.shape
         z0, z1 = slab_bounds(shape[0], self._runtime.size)[self._runtime.rank]
+        if name in self._released:
+            raise ValueError(f"sum '{name}' was released")
         if name not in self._slabs:
             units = reduce_to_slab(self._runtime, total, self._contributes)
             self._slabs[name] = total.fixed.restore(units).reshape(z1 - z0, *shape[1:])
@@ -93,6 +96,11 @@ class Reduced:
         _, _, slab = self.slab(name)
         full = self._runtime.shared_array(self._sums[name].spec.shape, dtype, zero=False)
         return fill_shared(self._runtime, full, slab)
+
+    def release(self, name: str) -> None:
+        """Let go of a sum, of which no slab will be asked for again."""
+        self._slabs.pop(name, None)
+        self._released.add(name)
 
     def rows(self, name: str) -> NDArray[Any]:
         """Return the full per-row result on all ranks; NaN or 0 where no unit filled it."""

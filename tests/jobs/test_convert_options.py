@@ -195,6 +195,23 @@ def test_points_of_a_model_become_particles(tmp_path):
     assert np.allclose(centred(tmp_path / "out"), (np.array(points) - 32) * 10, atol=1e-4)
 
 
+def test_optics_are_those_given_and_the_others_are_told_to_be_placeholders(tmp_path, tomograms):
+    write_imod_model(tmp_path / "a.mod", model_from_points([[1.0, 2.0, 3.0]], (64, 64, 64), 10.0))
+    words = ["--input", tmp_path / "a.mod", "--to", "relion", "--voltage-kV", 200, "--cs-mm", 1.4]
+    run(*words, "-o", tmp_path / "out")
+    for file, table in (("tomograms", "global"), ("particles", "optics")):
+        row = read_star(tmp_path / f"out/{file}.star")[table]
+        assert (row.floats("rlnVoltage"), row.floats("rlnSphericalAberration"),
+                row.floats("rlnAmplitudeContrast")) == (200.0, 1.4, 0.1)
+    told = json.loads((tmp_path / "out/job.json").read_text())["warnings"]
+    assert any("amplitude_contrast (0.1) of the optics table" in line for line in told)
+    assert not any("voltage_kV" in line for line in told)
+    run(*words, "--amplitude-contrast", 0.07, "-o", tmp_path / "all")
+    assert not json.loads((tmp_path / "all/job.json").read_text())["warnings"]
+    output = run(*words, "--tomograms", tomograms, "-o", tmp_path / "no", code=2)
+    assert "without tilt series" in output
+
+
 @pytest.mark.parametrize(("origin", "standard", "expected"), [
     ((100.0, -50.0, 8.0), True, (-100.0, 50.0, -8.0)), ((100.0, -50.0, 8.0), False,
                                                         (100.0, -50.0, 8.0))])

@@ -1,5 +1,7 @@
 """`align --search local` and `global` on simulated particles, against the planted poses."""
 
+import functools
+
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -38,6 +40,17 @@ def align(project, search, output, *more):
         "-o", output)
 
 
+@pytest.fixture(scope="module")
+def aligned(project):
+    """Folder of an alignment on one rank, run once for each kind of search."""
+    @functools.cache
+    def folder(search):
+        align(project, search, project / search)
+        return project / search
+
+    return folder
+
+
 def errors(project, output):
     """Angle and shift errors of every particle, and what was written of them."""
     tomograms = read_tomograms(project / "sim/tomograms.star")
@@ -50,9 +63,8 @@ def errors(project, output):
 
 
 @pytest.mark.parametrize("search", ["local", "global"])
-def test_search_finds_the_planted_poses_to_its_own_uncertainty(project, tmp_path, search):
-    align(project, search, tmp_path / "align")
-    angle, shift, written = errors(project, tmp_path / "align")
+def test_search_finds_the_planted_poses_to_its_own_uncertainty(project, aligned, search):
+    angle, shift, written = errors(project, aligned(search))
     assert angle.max() < 5.0
     assert np.median(angle) > 1e-3
     # three components each; neighbours in projection add to the noise that is accounted for
@@ -79,8 +91,7 @@ def test_global_search_does_not_use_the_given_orientations(project, tmp_path):
 
 @pytest.mark.mpi
 def test_poses_of_the_global_search_are_the_same_bits_on_one_and_two_ranks(
-        project, tmp_path, mpirun):
-    align(project, "global", tmp_path / "one")
+        project, aligned, tmp_path, mpirun):
     words = ["align", "--search", "global", "--optimisation-set",
              project / "sim/optimisation_set.star", "--reference", project / "sim/truth.mrc",
              "--box-px", 40, "--lowpass-A", 11, "--noise", "flat", *SEARCH["global"], "--quiet",
@@ -88,4 +99,4 @@ def test_poses_of_the_global_search_are_the_same_bits_on_one_and_two_ranks(
     done = mpirun(2, "-m", "sta_mpi", *map(str, words), timeout=120)
     assert done.returncode == 0, done.stderr
     for name in ("half1.mrc", "half2.mrc", "poses.h5", "scores.h5"):
-        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+        assert (aligned("global") / name).read_bytes() == (tmp_path / "two" / name).read_bytes()

@@ -66,6 +66,13 @@ class ConvertParameters(InputSetParameters):
     halves_from_class: bool = Field(
         False, description="Half-sets stand in the last digit of foreign classes: class = 10 x "
         "number of the tomogram + half-set.")
+    voltage_kV: float | None = Field(
+        None, gt=0, description="Without tilt series: acceleration voltage for RELION's optics "
+        "table [kV].")
+    cs_mm: float | None = Field(
+        None, ge=0, description="Likewise, spherical aberration [mm].")
+    amplitude_contrast: float | None = Field(
+        None, ge=0, le=1, description="Likewise, amplitude contrast, fraction.")
     name: str = Field("particles", pattern=r"^[A-Za-z0-9_.+-]+$",
                       description="First part of the names of foreign files.")
     arrow_A: float = Field(100.0, gt=0, description="Length of arrows among the markers [Å].")
@@ -84,6 +91,11 @@ class ConvertParameters(InputSetParameters):
             raise ValueError("to mrc needs input: EM files")
         if self.tomogram and self.tomograms is not None:
             raise ValueError("tomogram and tomograms exclude each other")
+        optics = {name for name in ("voltage_kV", "cs_mm", "amplitude_contrast")
+                  if getattr(self, name) is not None}
+        has_series = self.tomograms is not None or (given and not self.tomogram)
+        if optics and (has_series or self.to != "relion"):
+            raise ValueError(f"{sorted(optics)[0]} is for sets of RELION without tilt series")
         if any(name.count("=") != 1 or not all(name.split("=")) for name in self.tomogram_name):
             raise ValueError("tomogram_name needs OLD=NEW")
         return self
