@@ -45,7 +45,7 @@ class GridSearcher:
         self._setup, self._search, self._grey = setup, search, grey
         self._observe = observe
         self._references = make_references(search, plans)
-        self._phases: dict[tuple[int, bytes], NDArray[np.float32]] = {}
+        self._phases: dict[tuple[int, bytes, bytes], NDArray[np.float32]] = {}
         parameters = search.parameters
         self._prior = Prior(parameters.angle_prior_deg, parameters.shift_prior_A)
 
@@ -76,7 +76,8 @@ class GridSearcher:
             return unseen(search, row, str(error))
         if observation is None:
             return unseen(search, row)
-        candidates, shifts_A = search.candidates(row), search.shifts_px * voxel_A
+        candidates, shifts_px = search.candidates(row), search.shifts_of(row)
+        shifts_A = shifts_px * voxel_A
         prior, is_likelihood = self._log_prior(row, candidates, shifts_A), (
             search.parameters.score == "loglik")
         found = []
@@ -85,7 +86,7 @@ class GridSearcher:
             found.append(pick_best(scores, self._grey[half - 1], is_likelihood, prior))
         ranks = np.array([b.loglik if is_likelihood else b.ncc for b in found])
         k = int(np.argmax(ranks[: search.n_classes]))
-        best, shift_px = found[k], search.shifts_px[found[k].i_shift]
+        best, shift_px = found[k], shifts_px[found[k].i_shift]
         R = candidates[best.i_rotation]
         turn = float(angular_distance_deg(search.R_p2t[row], R))
         columns = {
@@ -99,12 +100,14 @@ class GridSearcher:
         return Found(columns, observation, [mode])
 
     def _phases_of(self, band: BandSamples, row: int) -> NDArray[np.float32]:
-        """Shift phases depend on the visible tilts alone: kept for a series' particles."""
-        key = (int(self._setup.inputs.particles.i_tomo[row]), band.rotation.tobytes())
+        """Shift phases depend on visible tilts and shifts alone: kept for a series' particles."""
+        shifts_px = self._search.shifts_of(row)
+        key = (int(self._setup.inputs.particles.i_tomo[row]), band.rotation.tobytes(),
+               shifts_px.tobytes())
         if key not in self._phases:
             self._phases.clear()
             self._phases[key] = shift_phase_matrix(
-                band, self._search.shifts_px, self._setup.sizes.box_px)
+                band, shifts_px, self._setup.sizes.box_px)
         return self._phases[key]
 
     def _log_prior(self, row: int, candidates: Floats, shifts_A: Floats) -> Floats:

@@ -14,6 +14,7 @@ from sta_mpi.align.grid_search import Band
 from sta_mpi.align.pose import Pose
 from sta_mpi.align.reference import Reference, prepare_reference
 from sta_mpi.align.scores import Samples, flat_gain, wiener_from_half_fsc, with_gain
+from sta_mpi.geometry.peet import peet_from_rp2t
 from sta_mpi.geometry.rotations import angular_distance_deg, rotation_from_vector
 from sta_mpi.jobs.averaging import Setup
 from sta_mpi.jobs.parameters.align import SearchParameters
@@ -90,6 +91,12 @@ class Search:
             return np.concatenate([current[None], self.rotations])
         return np.asarray(current @ self.rotations)
 
+    def shifts_of(self, row: int) -> Floats:
+        """Candidate shifts of a particle, (S, 3), tomogram axes [binned pixels]."""
+        if self.limits is None or not self.limits.along_peet_axes:
+            return self.shifts_px
+        return np.asarray(self.shifts_px @ peet_from_rp2t(self.R_p2t[row]).T)
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -104,6 +111,8 @@ class Limits:
     reference_gain : (n//2+1,)        factors of the shells of references
     centre : (R, offset_A) or None    (n, 3, 3), (n, 3): where limits are centred instead of the
                                       current poses
+    along_peet_axes : bool            the shifts of a grid count along the axes that PEET gives a
+                                      particle
     """
 
     starts: Floats
@@ -111,6 +120,7 @@ class Limits:
     sample_gain: Floats
     reference_gain: Floats
     centre: tuple[Floats, Floats] | None = None
+    along_peet_axes: bool = False
 
 
 @dataclass(frozen=True)

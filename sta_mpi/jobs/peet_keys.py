@@ -77,7 +77,8 @@ KEYS: dict[str, KeyUse] = {
                                        0.0),
     "flgFilterRefOnly": _yes("filters on the reference alone"),
     "flgFRM": _none("the engine has its own global search", 1.0),
-    "flgSearchAlongParticleAxes": _own("shifts are limited in tomogram axes", 0.0),
+    "flgSearchAlongParticleAxes": _yes("shifts of --search grid count along particle axes; other "
+                                       "searches have a radius, without axes"),
     "flgStrictSearchLimits": _yes("limits are centred on the initial poses, with the largest "
                                   "range"),
     "maskType": _yes("none, sphere, cylinder or a file"),

@@ -78,6 +78,7 @@ class PeetRun:
     has_elevation: bool
     is_filter_on_reference: bool
     is_strict: bool
+    has_particle_axes: bool
     mask: MaskSettings
     fold: int
     thresholds: list[int]
@@ -128,7 +129,8 @@ def read_peet_run(path: Path) -> PeetRun:
         read.integer("yaxisType", 0, range(4)), iterations, sphere, interval,
         _edge_shift(read), read.integer("nWeightGroup", 8, range(33)),
         read.flag("flgElevationCompensation", False), read.flag("flgFilterRefOnly", False),
-        read.flag("flgStrictSearchLimits", False), _mask(read),
+        read.flag("flgStrictSearchLimits", False), read.flag("flgSearchAlongParticleAxes", False),
+        _mask(read),
         read.integer("cNSymmetricAveraging", 1, range(33)) or 1,
         sorted({int(t) for t in thresholds}), read.flag("refFlagAllTom", True),
         read.flag("lstFlagAllTom", True), _classes(read), _numbers(read, "excludeList",

@@ -135,6 +135,18 @@ def searches_of(project, search="auto", **values):
                         (given.R_p2t, given.offset_A)) for i in range(len(loaded.run.iterations))]
 
 
+def test_shifts_of_a_grid_count_along_the_axes_of_the_motive_list_where_asked_for(project):
+    radius = {"searchRadius": "{[0 2 0], [0 2 0]}"}
+    plain = searches_of(project, "grid", **radius)[0]
+    np.testing.assert_array_equal(plain.shifts_of(3), plain.shifts_px)
+    turned = searches_of(project, "grid", flgSearchAlongParticleAxes="1", **radius)[0]
+    axis = turned.R_p2t[3][:, 2]       # PEET's y is our z
+    far = turned.shifts_of(3)[np.abs(turned.shifts_px[:, 1]) == 2]
+    np.testing.assert_allclose(np.abs(far @ axis), 2.0)
+    np.testing.assert_allclose(np.linalg.norm(far, axis=1), 2.0)
+    assert np.abs(far - plain.shifts_px[np.abs(plain.shifts_px[:, 1]) == 2]).max() > 0.1
+
+
 def test_ranges_become_limits_of_the_engine_or_the_literal_list(project):
     first, second = searches_of(project)
     assert (first.kind, second.kind) == ("local", "local")
@@ -266,10 +278,10 @@ def test_every_key_of_the_real_project_is_known_and_told(data_dir):
 
 def test_unknown_and_unhonoured_keys_are_never_dropped_in_silence(project, caplog):
     run = read_peet_run(changed(project, "odd.prm", flgAbsValue="1", noSuchKey="3",
-                                flgSearchAlongParticleAxes="1"))
+                                flgUseExtractedParticles="1"))
     with caplog.at_level("INFO"), pytest.warns(InputWarning, match="unknown keys noSuchKey"):
         _log_keys(run)
-    assert any(line.startswith("flgSearchAlongParticleAxes = 1") for line in reports(run.prm))
+    assert any(line.startswith("flgUseExtractedParticles = 1") for line in reports(run.prm))
     assert any(line.startswith("flgAbsValue = 1") for line in reports(run.prm))
 
 

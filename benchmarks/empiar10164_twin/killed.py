@@ -1,0 +1,121 @@
+"""The chain of a twin again, killed once in every stage, and compared with the run left alone.
+
+    OMP_NUM_THREADS=1 python benchmarks/empiar10164_twin/killed.py WORK [--ranks 1]
+
+WORK is a folder in which twin.py has finished. The chain runs there a second time, into
+`chain_killed`, on any number of ranks. In every stage, after a third of the time that the stage
+took before, all processes get SIGKILL; the same command then goes on. At the end every map, table
+of poses and particle file is compared byte by byte.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import psutil
+
+STAGE = re.compile(r"stage \d+ of \d+, (\w+):")
+COMPARED = (".mrc", ".h5", ".star")
+SHARE = 0.35
+
+
+def command(work: Path, ranks: int, max_memory_GiB: float) -> list[str]:
+    """The chain of twin.py, into another folder."""
+    start = ["mpirun", "-n", str(ranks)] if ranks > 1 else []
+    return [*start, sys.executable, "-m", "sta_mpi", "run", "chain.toml", "-o", "chain_killed",
+            "--max-memory-GiB", str(max_memory_GiB), "--scratch-dir", str(work)]
+
+
+def kill_all(process: subprocess.Popen) -> None:
+    """SIGKILL to a process and all its children: nothing can be tidied up."""
+    family = [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]
+    for member in family:
+        try:
+            member.send_signal(signal.SIGKILL)
+        except psutil.NoSuchProcess:
+            pass
+
+
+def run_until_killed(words: list[str], work: Path, took_s: dict[str, float],
+                     killed: dict[str, float]) -> int | None:
+    """Run; kill in the first stage that was not killed yet. Exit code, or None when killed."""
+    process = subprocess.Popen(words, cwd=work, text=True, stdout=subprocess.PIPE,
+                               stderr=subprocess.STDOUT,
+                               env={**os.environ, "OMP_NUM_THREADS": "1"})
+    timers: list[threading.Timer] = []
+    assert process.stdout is not None
+    log = work / "chain_killed.log"
+    for line in process.stdout:
+        with log.open("a") as file:
+            file.write(line)
+        found = STAGE.match(line)
+        if found is None:
+            continue
+        for timer in timers:
+            timer.cancel()
+        name = found.group(1)
+        if name in killed or name not in took_s:
+            continue
+        wait_s = SHARE * took_s[name]
+
+        def kill(name: str = name, wait_s: float = wait_s) -> None:
+            killed[name] = wait_s
+            kill_all(process)
+
+        timers.append(threading.Timer(wait_s, kill))
+        timers[-1].start()
+    code = process.wait()
+    for timer in timers:
+        timer.cancel()
+    return None if code < 0 or code == 128 + signal.SIGKILL else code
+
+
+def digests(folder: Path) -> dict[str, str]:
+    """SHA-256 of the results of a chain."""
+    files = sorted(f for f in folder.glob("*/*") if f.suffix in COMPARED)
+    return {str(f.relative_to(folder)): hashlib.sha256(f.read_bytes()).hexdigest() for f in files}
+
+
+def main() -> None:
+    """Run, kill, go on, compare."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("work", type=Path)
+    parser.add_argument("--ranks", type=int, default=1)
+    parser.add_argument("--max-memory-GiB", type=float, default=16.0)
+    args = parser.parse_args()
+    work = args.work.resolve()
+    took_s = {file.parent.name: json.loads(file.read_text())["elapsed_s"]
+              for file in (work / "chain").glob("*/job.json")}
+    shutil.rmtree(work / "chain_killed", ignore_errors=True)
+    killed: dict[str, float] = {}
+    started, code = time.monotonic(), None
+    words = command(work, args.ranks, args.max_memory_GiB)
+    while code is None:
+        before = len(killed)
+        code = run_until_killed(words, work, took_s, killed)
+        if code is None and len(killed) == before:
+            raise SystemExit("the chain died without being killed; see chain_killed.log")
+        if code is None:
+            name, wait_s = list(killed.items())[-1]
+            print(f"killed in {name} after {wait_s:.1f} s", flush=True)
+    if code:
+        raise SystemExit(f"exit code {code}; see chain_killed.log")
+    left, right = digests(work / "chain"), digests(work / "chain_killed")
+    differing = sorted(n for n in {*left, *right} if left.get(n) != right.get(n))
+    print(f"{len(killed)} of {len(took_s)} stages killed; {args.ranks} ranks, "
+          f"{(time.monotonic() - started) / 60:.1f} min; {len(left) - len(differing)} of "
+          f"{len(left)} files the same bytes")
+    print("\n".join(differing))
+
+
+if __name__ == "__main__":
+    main()
