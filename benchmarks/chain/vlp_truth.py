@@ -10,24 +10,15 @@ Printed as Markdown: units found and false picks by stage, pose errors, resoluti
 """
 
 import argparse
-import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
+from chain_jobs import particles_of, record, run
 from lattice_truth import compare, summary
 
 HERE = Path(__file__).parent
 SERIES = ("TS_01", "TS_54")
 STAGES = ("reference", "walked", "judged", "good", "good2", "good3", "bin4", "bin2")
-
-
-def run(ranks: int, folder: Path, *words: object) -> None:
-    """Run a command in the work folder."""
-    start = ["mpirun", "-n", str(ranks)] if ranks > 1 else []
-    subprocess.run([*start, sys.executable, "-m", "sta_mpi", *map(str, words)], check=True,
-                   cwd=folder)
 
 
 def simulate(data: Path, work: Path, ranks: int, snr: float) -> None:
@@ -41,17 +32,6 @@ def simulate(data: Path, work: Path, ranks: int, snr: float) -> None:
     (work / "spheres").mkdir(exist_ok=True)
     for name in SERIES:
         shutil.copy(data / f"Picks/job009/annotations/{name}_spheres.star", work / "spheres")
-
-
-def record(folder: Path) -> dict:
-    """job.json of a stage."""
-    return json.loads((folder / "job.json").read_text())
-
-
-def particles_of(folder: Path) -> Path:
-    """Particle file of a stage."""
-    return next(folder / name for name in ("run_data.star", "particles.star")
-                if (folder / name).exists())
 
 
 def row(work: Path, name: str, folder: Path) -> str:

@@ -9,6 +9,7 @@ of poses and particle file is compared byte by byte.
 """
 
 import argparse
+import contextlib
 import hashlib
 import json
 import os
@@ -39,10 +40,8 @@ def kill_all(process: subprocess.Popen) -> None:
     """SIGKILL to a process and all its children: nothing can be tidied up."""
     family = [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]
     for member in family:
-        try:
+        with contextlib.suppress(psutil.NoSuchProcess):
             member.send_signal(signal.SIGKILL)
-        except psutil.NoSuchProcess:
-            pass
 
 
 def run_until_killed(words: list[str], work: Path, took_s: dict[str, float],

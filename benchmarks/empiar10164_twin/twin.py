@@ -14,10 +14,7 @@ part that is finished is not run again.
 """
 
 import argparse
-import json
-import os
 import shutil
-import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -32,6 +29,7 @@ from sta_mpi.formats.relion_tomograms import read_tomograms
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent / "chain"))
+from chain_jobs import particles_of, record, run  # noqa: E402
 from lattice_truth import compare, shared_frame, summary  # noqa: E402
 
 SERIES = ("TS_01", "TS_03", "TS_43", "TS_45", "TS_54")
@@ -42,13 +40,6 @@ MODEL_B_A2 = 80.0
 PUBLISHED = (
     ("published, PEET: 64-128 cores, to 3.8 Å", "104 h", "about 11,000"),
     ("published, RELION 5: two GPUs, to 3.93 Å before tilt-series refinement", "17 h", "-"))
-
-
-def run(ranks: int, folder: Path, *words: object) -> None:
-    """Run a command in a folder."""
-    start = ["mpirun", "-n", str(ranks)] if ranks > 1 else []
-    subprocess.run([*start, sys.executable, "-m", "sta_mpi", *map(str, words)], check=True,
-                   cwd=folder, env={**os.environ, "OMP_NUM_THREADS": "1"})
 
 
 def simulate(data: Path, work: Path, ranks: int, series: list[str]) -> None:
@@ -94,20 +85,15 @@ def oracle(work: Path, ranks: int) -> None:
             "--quiet", "-o", f"oracle_{command}")
 
 
-def record(folder: Path) -> dict:
-    """job.json of a job."""
-    return json.loads((folder / "job.json").read_text())
-
-
 def row(work: Path, name: str, folder: Path) -> str:
     """A row of the table."""
     job = record(folder)
     cells = [name, clock(job["elapsed_s"]), f"{job['elapsed_s'] * job['ranks'] / 3600:.3f}",
              f"{job.get('cpu_s', 0) / 3600:.3f}", f"{job.get('peak_memory_GiB') or 0:.1f}",
              f"{job.get('read_GiB', 0):.1f}", f"{job.get('written_GiB', 0):.1f}"]
-    particles = [folder / n for n in ("run_data.star", "particles.star") if (folder / n).exists()]
-    if particles and name not in ("some",):
-        found = summary(compare(particles[0], work / "places/particles.star",
+    particles = particles_of(folder)
+    if particles is not None and name != "some":
+        found = summary(compare(particles, work / "places/particles.star",
                                 work / "twin/tomograms.star", "C6"))
         cells += [f"{found['picks']}", f"{100 * found['found']:.1f}",
                   f"{100 * found['false']:.1f}",

@@ -14,6 +14,7 @@ from sta_mpi.jobs.align_state import LoopPoses, pack
 from sta_mpi.jobs.averaging import Setup, check_any_seen
 from sta_mpi.jobs.engine import run_stage
 from sta_mpi.jobs.folder import JobFolder
+from sta_mpi.jobs.held_series import leave_room
 from sta_mpi.jobs.particle_store import ParticleStore
 from sta_mpi.jobs.reconstruction import MapOptions, Maps, map_options, write_maps
 from sta_mpi.jobs.store_plan import make_store_plan
@@ -34,9 +35,13 @@ def open_store(setup: Setup, search: Search, runtime: Any) -> ParticleStore:
     """
     parameters = search.parameters
     job = AlignRound(setup, search, (1.0, 1.0), map_options(parameters, setup.sizes), "plan")
-    others = round_memory(setup, search, runtime.size).plus(
-        engine_memory(job, choose_storage(job, runtime)))
-    plan = make_store_plan(setup, runtime, parameters, others)
+    engine = engine_memory(job, choose_storage(job, runtime))
+
+    def others() -> MemoryPlan:
+        return round_memory(setup, search, runtime.size).plus(engine)
+
+    leave_room(setup.source, runtime, parameters.max_memory_GiB, others)
+    plan = make_store_plan(setup, runtime, parameters, others())
     if runtime.is_root:
         logging.getLogger(LOGGER_NAME).info(plan.line())
     return ParticleStore(setup.source, plan)

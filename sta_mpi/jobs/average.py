@@ -31,6 +31,7 @@ from sta_mpi.jobs.engine import (
     run_stage,
 )
 from sta_mpi.jobs.folder import JobFolder, JobOutcome
+from sta_mpi.jobs.held_series import leave_room
 from sta_mpi.jobs.inputs import assign_halves, load_set, set_files
 from sta_mpi.jobs.map_report import map_results, map_sections
 from sta_mpi.jobs.parameters.average import AverageParameters, ReconstructionParameters
@@ -52,6 +53,7 @@ from sta_mpi.jobs.tilt_weights import (
     weight_section,
 )
 from sta_mpi.jobs.volume_setup import contrast_warnings
+from sta_mpi.parallel.accumulators import choose_storage, engine_memory
 from sta_mpi.parallel.job import Partial, SumSpec, Unit
 
 
@@ -153,10 +155,13 @@ def run(parameters: AverageParameters, folder: JobFolder, runtime: Any) -> JobOu
     inputs = setup.inputs
     options = replace(map_options(parameters, setup.sizes), helix=_helix(parameters, setup))
     checkpoints = open_checkpoints(folder, parameters)
+    job = AverageJob(setup, folder.fingerprint, options)
+    engine = engine_memory(job, choose_storage(job, runtime))
+    leave_room(setup.source, runtime, parameters.max_memory_GiB,
+               lambda: memory_plan(setup, runtime.size).plus(engine))
     passes = further_passes(parameters, setup)
     curves, stages = run_passes(passes, setup, lambda own, name: AverageJob(own, name, options),
                                 folder, runtime, checkpoints)
-    job = AverageJob(setup, folder.fingerprint, options)
     memory = memory_plan(setup, runtime.size)
     result = run_stage(job, folder, runtime, parameters, checkpoints, memory)
     maps, counts = result.outputs

@@ -15,6 +15,7 @@ from sta_mpi.align.observe import Frame, Weighting
 from sta_mpi.data import Particles
 from sta_mpi.errors import InputError, InputWarning, UsageError
 from sta_mpi.geometry.symmetry import symmetry_matrices
+from sta_mpi.jobs.held_series import slots_that_fit
 from sta_mpi.jobs.inputs import InputSet
 from sta_mpi.jobs.parameters.average import ReconstructionParameters
 from sta_mpi.jobs.reconstruction import SAMPLE_BOUND, MapSizes, padded_grid_px
@@ -29,7 +30,7 @@ from sta_mpi.kernels.insert import DeviceSums
 from sta_mpi.kernels.insert.device_sums import SLICES_A_BOX
 from sta_mpi.parallel.devices import check_device_memory, select_device
 from sta_mpi.parallel.job import Unit, chunk_rows
-from sta_mpi.parallel.memory import MemoryPlan, available_GiB
+from sta_mpi.parallel.memory import MemoryPlan
 from sta_mpi.signal.fft import FftPlans
 
 Floats = NDArray[np.float64]
@@ -82,13 +83,6 @@ def make_setup(inputs: InputSet, parameters: ReconstructionParameters,
     if parameters.dose_weighting and kind in ("tilt-series", "stacks"):
         warn_of_flat_dose(inputs)
     return Setup(inputs, parameters, sizes, frame, source, half)
-
-
-def slots_that_fit(source: TiltSeriesSource, max_memory_GiB: float | None) -> int:
-    """Tilt series held at once on a node: all, or what half of the memory can hold."""
-    n_series = len(source.inputs.used_series)
-    budget = 0.5 * 1024**3 * (max_memory_GiB or available_GiB())
-    return max(1, min(n_series, int(budget // source.bytes_shared())))
 
 
 def warn_of_flat_dose(inputs: InputSet) -> None:

@@ -30,6 +30,7 @@ from sta_mpi.jobs.extract_setup import (
     series_file,
 )
 from sta_mpi.jobs.folder import RESUMED, JobFolder, JobOutcome
+from sta_mpi.jobs.held_series import leave_room
 from sta_mpi.jobs.inputs import set_files
 from sta_mpi.jobs.parameters.extract import ExtractParameters
 from sta_mpi.jobs.sources import refuse_all_bad
@@ -240,6 +241,7 @@ def run(parameters: ExtractParameters, folder: JobFolder, runtime: Any) -> JobOu
             for i in job.seen_series():
                 job.stack_writer(i).reopen()
     runtime.barrier()
+    leave_room(setup.source, runtime, parameters.max_memory_GiB, lambda: memory_plan(setup))
     memory = memory_plan(setup)
     result = run_stage(job, folder, runtime, parameters, memory=memory)
     predicted = predicted_parts_GiB(job, runtime, memory)

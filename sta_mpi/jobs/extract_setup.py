@@ -10,7 +10,8 @@ from sta_mpi.align.extract import CutFrame, CutOptions, visible_tilts
 from sta_mpi.align.observe import Frame, Weighting
 from sta_mpi.errors import InputError
 from sta_mpi.formats.visible_frames import BEYOND
-from sta_mpi.jobs.averaging import slots_that_fit, warn_of_flat_dose
+from sta_mpi.jobs.averaging import warn_of_flat_dose
+from sta_mpi.jobs.held_series import slots_that_fit
 from sta_mpi.jobs.inputs import InputSet, load_set
 from sta_mpi.jobs.parameters.extract import ExtractParameters
 from sta_mpi.jobs.source_tilts import TiltSeriesSource

@@ -86,6 +86,7 @@ def _run_stage(chain: Chain, stage: Stage, is_anew: bool, parameters: RunParamet
         given, notes = on_root(
             runtime, lambda: _parameters(chain, stage, is_anew, parameters, where, course.done))
         run_command(stage.command, given, runtime)
+        runtime.release_all_shared()
     except StaMpiError as error:
         text = str(error).replace("pass --restart ", f"pass --restart-from {stage.name} ")
         error.args = (f"stage {stage.name}: {text}",)

@@ -184,6 +184,11 @@ class MpiRuntime(Runtime):
             with self._watchdog.guard("release of shared memory"):
                 window.Free()
 
+    def release_all_shared(self) -> None:
+        with self._watchdog.guard("release of shared memory"):
+            while self._windows:
+                self._windows.pop(next(iter(self._windows))).Free()
+
     def spread_slabs(self, full: NDArray[Any], bounds: Sequence[tuple[int, int]]) -> None:
         with self._watchdog.guard("spreading of slabs"):
             self._node_comm.Barrier()

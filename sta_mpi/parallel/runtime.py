@@ -141,6 +141,9 @@ class Runtime:
     def release_shared(self, array: NDArray[Any]) -> None:
         """Give a shared array back; collective on the node. It must not be used afterwards."""
 
+    def release_all_shared(self) -> None:
+        """Give back what was not given back singly: a stage of a chain ends; collective."""
+
     def spread_slabs(self, full: NDArray[Any], bounds: Sequence[tuple[int, int]]) -> None:
         """Complete a node-shared array whose planes `bounds[rank]` each rank has filled."""
 
