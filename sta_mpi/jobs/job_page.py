@@ -90,6 +90,8 @@ def _timing(outcome: JobOutcome) -> tuple[list[Quantity], list[Figure], list[tup
         Quantity("core time busy", float(busy.sum()), "s"),
         Quantity("share of time waiting", float(
             100 * wait.sum() / max(float((busy + wait + other).sum()), 1e-9)), "%"),
+        Quantity("after the last unit: sums over ranks, maps", max(
+            t.finish_s for t in last.timings), "s"),
         Quantity("checkpoints", last.checkpoints),
         Quantity("peak memory of a rank", max(peaks), "GiB")]
     figures = [Figure("Load of the ranks", rank_load(busy, wait, other),

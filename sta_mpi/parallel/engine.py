@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sta_mpi.errors import Stopped, WorkerError
-from sta_mpi.parallel.accumulators import Accumulators, choose_storage
+from sta_mpi.parallel.accumulators import Accumulators, choose_storage, sums_bytes
 from sta_mpi.parallel.job import (
     Job,
     JobResult,
@@ -25,7 +25,7 @@ from sta_mpi.parallel.job import (
     check_units,
 )
 from sta_mpi.parallel.master import Master
-from sta_mpi.parallel.memory import peak_memory_GiB
+from sta_mpi.parallel.memory import GiB, peak_memory_GiB
 from sta_mpi.parallel.reduce import Reduced
 from sta_mpi.parallel.runtime import Runtime
 from sta_mpi.parallel.scheduler import Reason, Scheduler
@@ -100,11 +100,14 @@ def run_job(job: Job, runtime: Runtime, *, checkpoints: "CheckpointStore | None"
         raise WorkerError(_left_out_message(job, n_rows, left_out, max_bad_share))
 
     runtime.activity = f"finish of job {job.name}"
+    finish_start = time.monotonic()
     reduced = Reduced(runtime, kept.sums, kept.rows, kept.is_owner)
     outputs = job.finish(reduced, runtime)
     kept.release()
+    reduced_GiB = sums_bytes(job) / GiB if kept.is_owner else 0.0
     timing = RankTiming(runtime.rank, runtime.host, worker.n_units, worker.busy_s, worker.wait_s,
-                        worker.checkpoint_s, peak_memory_GiB())
+                        worker.checkpoint_s, peak_memory_GiB(),
+                        time.monotonic() - finish_start, worker.n_messages, reduced_GiB)
     seconds, ranks = runtime.bcast(
         ({}, {}) if master is None else (master.unit_seconds, master.unit_rank))
     return JobResult(outputs, quarantined, runtime.allgather(timing), seconds, resumed,

@@ -126,6 +126,9 @@ class RankTiming:
     busy_s : float      inside `work` and in adding its result
     wait_s : float      waiting for a unit or for the other ranks
     checkpoint_s : float   inside checkpoints, the wait for other ranks included
+    finish_s : float    after the last unit: reduction of sums, and what `finish` makes of them
+    messages : int      between its worker and rank 0
+    reduced_GiB : float    running sums that it sent into the reduction
     """
 
     rank: int
@@ -135,6 +138,9 @@ class RankTiming:
     wait_s: float
     checkpoint_s: float
     peak_memory_GiB: float
+    finish_s: float
+    messages: int
+    reduced_GiB: float
 
 
 @dataclass(frozen=True)

@@ -45,6 +45,7 @@ class Worker:
         self.wait_s = 0.0
         self.checkpoint_s = 0.0
         self.n_checkpoints = 0
+        self.n_messages = 0
 
     def run(self, master: Master | None) -> Reason:
         """Work until the scheduler ends the job; return why. `master` is rank 0's."""
@@ -84,6 +85,7 @@ class Worker:
 
     def _receive(self) -> None:
         for message in self._channel.receive():
+            self.n_messages += 1
             if message.kind is Kind.LEASE:
                 self._queue.append(message.number)
             else:
@@ -92,7 +94,7 @@ class Worker:
     def _tell_stop(self) -> None:
         if self._runtime.stop.is_set and not self._has_told_stop:
             self._has_told_stop = True
-            self._channel.send(Message(Kind.STOP_ASKED))
+            self._send(Message(Kind.STOP_ASKED))
 
     def _do(self, unit: Unit) -> None:
         start = time.monotonic()
@@ -107,7 +109,11 @@ class Worker:
         self.n_units += 1
         self._runtime.activity = f"between units of job {self._job.name}"
         self.busy_s += time.monotonic() - start
-        self._channel.send(answer)
+        self._send(answer)
+
+    def _send(self, message: Message) -> None:
+        self.n_messages += 1
+        self._channel.send(message)
 
     def _meet(self, reason: Reason, master: Master | None) -> None:
         """Meet all ranks: write a checkpoint where it is time for one."""

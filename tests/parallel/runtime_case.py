@@ -72,6 +72,21 @@ def case_sums(runtime):
     return found
 
 
+def case_stages(runtime):
+    """At the end of a stage all shared arrays go back, and new ones can be made."""
+    for i in range(3):
+        arrays = [runtime.shared_array((n,), np.float64) for n in (1000, 0, 50)]
+        for array in arrays:
+            if runtime.node_rank == 0:
+                array[:] = i
+        runtime.barrier()
+        assert all((array == i).all() for array in arrays)
+        runtime.barrier()
+        runtime.release_shared(arrays[2])
+        runtime.release_all_shared()
+    return ["ok"]
+
+
 def case_arrays(runtime):
     """What rank 0 sends arrives everywhere; rows come in rank order."""
     wisdom = bytes(range(256)) * 5 if runtime.is_root else None

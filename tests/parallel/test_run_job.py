@@ -56,6 +56,9 @@ def test_sums_and_rows_are_those_of_the_units():
     assert set(result.unit_seconds) == {0, 1, 2, 3}
     assert result.timings[0].units == 4
     assert 0.01 < result.timings[0].peak_memory_GiB < 100
+    assert result.timings[0].messages == 9      # four leases, four answers, the end
+    assert result.timings[0].reduced_GiB == 24 / 1024**3
+    assert result.timings[0].finish_s > 0
 
 
 def test_rows_that_no_unit_fills_are_nan():

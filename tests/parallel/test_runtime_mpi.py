@@ -20,7 +20,8 @@ def test_slab_transforms_and_sums_have_the_same_bits_on_any_number_of_ranks(mpir
     assert len(outputs) == 1
 
 
-@pytest.mark.parametrize(("case", "n"), [("arrays", 1), ("arrays", 3), ("slots", 1), ("slots", 3)])
+@pytest.mark.parametrize(("case", "n"), [("arrays", 1), ("arrays", 3), ("stages", 1), ("stages", 3),
+                                         ("slots", 1), ("slots", 3)])
 def test_arrays_and_shared_slots_work_as_promised(mpirun, case, n):
     run = mpirun(n, CASES, case)
     assert run.returncode == 0, run.stderr
