@@ -33,7 +33,7 @@ def mpirun():
     if program is None:
         pytest.skip("mpirun not found: pip install 'sta_mpi[mpich]'")
 
-    def run(n: int, *args: str, timeout: float = 60, env: dict | None = None, cwd=None):
+    def run(n: int, *args: str, timeout: float = 150, env: dict | None = None, cwd=None):
         full_env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **(env or {})}
         return subprocess.run(
             [program, "-n", str(n), sys.executable, *args],

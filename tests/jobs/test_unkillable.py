@@ -82,7 +82,7 @@ def kill(process, victim):
         process.kill()
     else:
         ranks_of(process)[victim].kill()
-    assert process.wait(timeout=60) != 0
+    assert process.wait(timeout=120) != 0
 
 
 def test_run_with_a_killed_mpirun_goes_on_to_the_same_bits(
@@ -220,7 +220,7 @@ def test_signal_to_mpirun_stops_with_code_75_and_the_same_command_resumes(
         "sleep_s": SLEEP_S, "log": str(tmp_path / "log")})
     wait_for((tmp_path / "log").exists)
     process.send_signal(number)
-    assert process.wait(timeout=60) == 75
+    assert process.wait(timeout=120) == 75
     assert "Run the same command to go on" in printed.read_text()
     assert json.loads((out / "job.json").read_text())["status"] == "stopped"
     run = command(3, *words)
@@ -241,7 +241,7 @@ def test_second_run_in_one_folder_is_refused_and_leaves_the_first_alone(
     assert f"another run is at work in {out} (process " in second.stderr
     assert json.loads((out / "job.json").read_text())["status"] == "running"
     process.send_signal(signal.SIGTERM)
-    assert process.wait(timeout=60) == 75
+    assert process.wait(timeout=120) == 75
 
 
 @pytest.fixture
