@@ -8,7 +8,7 @@ pytestmark = pytest.mark.mpi
 
 END_S = 10
 """From the exception to the end of mpirun; on top comes the start of the program."""
-START_S = 30
+START_S = 90
 
 
 @pytest.mark.parametrize("rank", [0, 1])

@@ -69,7 +69,7 @@ def started(mpirun, tmp_path):
             process.wait()
 
 
-def wait_for(condition, limit_s=30.0):
+def wait_for(condition, limit_s=120.0):
     start = time.monotonic()
     while not condition():
         assert time.monotonic() - start < limit_s, "nothing happened in time"
