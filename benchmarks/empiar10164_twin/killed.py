@@ -2,8 +2,9 @@
 
     OMP_NUM_THREADS=1 python benchmarks/empiar10164_twin/killed.py WORK [--ranks 1 2]
 
-WORK is a folder in which twin.py has finished. The chain runs there a second time, into
-`chain_killed`. In every stage, after a third of the time that the stage took before, all processes
+WORK is a folder in which twin.py has finished. The chain runs there a second time, and ends in
+`chain_killed` (files name each other, so it runs as `chain` while the first one stands aside). In
+every stage, after a third of the time that the stage took before, all processes
 get SIGKILL; the same command then goes on, on the next of the numbers of ranks. At the end every
 map, table of poses and particle file is compared byte by byte.
 """
@@ -30,9 +31,9 @@ SHARE = 0.35
 
 
 def command(work: Path, ranks: int, max_memory_GiB: float, until: str | None) -> list[str]:
-    """The chain of twin.py, into another folder."""
+    """The chain of twin.py."""
     start = ["mpirun", "-n", str(ranks)] if ranks > 1 else []
-    return [*start, sys.executable, "-m", "sta_mpi", "run", "chain.toml", "-o", "chain_killed",
+    return [*start, sys.executable, "-m", "sta_mpi", "run", "chain.toml", "-o", "chain",
             "--max-memory-GiB", str(max_memory_GiB), "--scratch-dir", str(work),
             *(["--until", until] if until else [])]
 
@@ -97,6 +98,17 @@ def main() -> None:
     took_s = {file.parent.name: json.loads(file.read_text())["elapsed_s"]
               for file in (work / "chain").glob("*/job.json")}
     shutil.rmtree(work / "chain_killed", ignore_errors=True)
+    (work / "chain").rename(work / "chain_left")
+    try:
+        report(work, args, took_s)
+    finally:
+        if (work / "chain").exists():
+            (work / "chain").rename(work / "chain_killed")
+        (work / "chain_left").rename(work / "chain")
+
+
+def report(work: Path, args: argparse.Namespace, took_s: dict[str, float]) -> None:
+    """Run to the end through all kills, compare, print."""
     killed: dict[str, float] = {}
     started, code = time.monotonic(), None
     while code is None:
@@ -111,7 +123,7 @@ def main() -> None:
             print(f"killed in {name} after {wait_s:.1f} s on {ranks} ranks", flush=True)
     if code:
         raise SystemExit(f"exit code {code}; see chain_killed.log")
-    left, right = digests(work / "chain"), digests(work / "chain_killed")
+    left, right = digests(work / "chain_left"), digests(work / "chain")
     done = {name.split("/")[0] for name in right}
     left = {name: digest for name, digest in left.items() if name.split("/")[0] in done}
     differing = sorted(n for n in {*left, *right} if left.get(n) != right.get(n))
