@@ -212,6 +212,6 @@ def test_bits_do_not_depend_on_holders_and_units_go_back(mpirun, n):
     assert words["equal bits"].split() == ["True"] * 3
     assert set(words["units with a rank"].split()) == {"48"}
     # ranks are not equally fast on a loaded machine: some of the 48 units may be stolen
-    assert int(words["went back"]) >= 36
+    assert int(words["went back"]) >= 30
     if n > 1:
-        assert int(words["went to the next rank"]) >= 36
+        assert int(words["went to the next rank"]) >= 30
