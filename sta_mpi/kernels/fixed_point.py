@@ -1,4 +1,4 @@
-"""Adding floats to sums in fixed point: one pass over memory in place of seven.
+"""Adding floats to sums in fixed point, in one pass over memory.
 
 What one unit adds to a half-set's sums is mostly memory traffic, and half of it lies outside
 the sphere of the frequencies that are used: runs of zeros are read and nothing is written.
