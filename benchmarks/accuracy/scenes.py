@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sta_mpi.align.observation import TiltSamples
-from sta_mpi.align.observe import Frame, SeriesObserver, Weighting
+from sta_mpi.align.observe import Frame, SeriesObserver
+from sta_mpi.align.transfer import Weighting
 from sta_mpi.data import Optics, TiltSeries
 from sta_mpi.geometry.projection import projection_from_angles
 from sta_mpi.signal.fft import FftPlans

@@ -14,7 +14,8 @@ from types import SimpleNamespace
 import numpy as np
 from timing import median_seconds, print_table, rounds_argument
 
-from sta_mpi.align.observe import Frame, SeriesObserver, Weighting
+from sta_mpi.align.observe import Frame, SeriesObserver
+from sta_mpi.align.transfer import Weighting
 from sta_mpi.data import Optics, TiltSeries
 from sta_mpi.geometry.projection import projection_from_angles
 from sta_mpi.jobs.particle_store import ParticleStore

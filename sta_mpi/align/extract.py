@@ -20,7 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sta_mpi.align.cut import cut_patches, is_visible
-from sta_mpi.align.observe import TransferModel, Weighting, centre_crop_or_pad
+from sta_mpi.align.observe import centre_crop_or_pad
+from sta_mpi.align.transfer import TransferModel, Weighting
 from sta_mpi.data import TiltSeries
 from sta_mpi.errors import DataError, ParticleError
 from sta_mpi.kernels.gridding import correct_gridding

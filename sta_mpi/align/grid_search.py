@@ -159,7 +159,7 @@ def score_candidates(band: BandSamples, phases: NDArray[np.float32], reference: 
     batch = max(1, _SLICE_BYTES // (8 * n_planes * band.crop_px * (band.crop_px // 2 + 1)))
     for start in range(0, n_rotations, batch):
         stop = min(start + batch, n_rotations)
-        slices = _band_slices(band, reference, R_p2t[start:stop])
+        slices = band_slices(band, reference, R_p2t[start:stop])
         power[start:stop] = np.einsum(
             "kfp,kfp,fp->k", slices.conj(), slices, band.weight, dtype=np.complex128,
             optimize=False).real
@@ -168,7 +168,7 @@ def score_candidates(band: BandSamples, phases: NDArray[np.float32], reference: 
     return Scores(cross, power, band.norm)
 
 
-def _band_slices(band: BandSamples, reference: Reference, R_p2t: Floats
+def band_slices(band: BandSamples, reference: Reference, R_p2t: Floats
                  ) -> NDArray[np.complex64]:
     """Reference at the samples of a band, for rotations (K, 3, 3): (K, m, p)."""
     axes = band.rotation[None] @ R_p2t[:, None]

@@ -12,11 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sta_mpi.align.observation import BoxSamples
-from sta_mpi.align.observe import (
-    BoxObservation,
-    TiltObservation,
-    TransferModel,
-)
+from sta_mpi.align.observe import BoxObservation, TiltObservation
+from sta_mpi.align.transfer import TransferModel
 from sta_mpi.kernels.polish.samples import half_scale
 from sta_mpi.signal.fft import FftPlans
 

@@ -6,8 +6,7 @@ refined offset are applied. Observers are made once a tilt series and keep what 
 particles share.
 """
 
-import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -16,22 +15,19 @@ from numpy.typing import NDArray
 
 from sta_mpi.align.cut import is_visible, window_of
 from sta_mpi.align.observation import LOW_PX, BoxSamples, TiltSamples
+from sta_mpi.align.transfer import TransferModel, Weighting
 from sta_mpi.align.volume_weights import on_finer_grid
 from sta_mpi.data import TiltSeries
 from sta_mpi.errors import DataError, ParticleError
-from sta_mpi.signal.ctf import ctf_coefficients, ctf_images, odd_aberration_factors
-from sta_mpi.signal.dose import dose_damping
 from sta_mpi.signal.fft import (
     FftPlans,
     axis_shift_phases,
     crop_rft2,
     parts_about_origin,
-    radius_rft,
     shift_phases,
     shift_phases_3d,
 )
 from sta_mpi.signal.masks import soft_circle, soft_sphere
-from sta_mpi.signal.noise import interpolate_spectrum
 
 Floats = NDArray[np.float64]
 Images = NDArray[np.float32]
@@ -56,118 +52,10 @@ class Frame:
     voxel_A: float
     edge_px: float = 5.0
 
-
-@dataclass(frozen=True)
-class Weighting:
-    """Which parts of the imaging model are used."""
-
-    ctf: bool = True
-    dose: bool = True
-    scale: bool = True
-
-
-def transfer_without_ctf(series: TiltSeries, n_px: int, pixel_A: float, weighting: Weighting
-                         ) -> Images:
-    """Scale times dose damping of every tilt, (n_tilts, n, n//2+1)."""
-    s_per_A = radius_rft((n_px, n_px // 2 + 1)) / (n_px * pixel_A)
-    transfer = np.ones((series.n_tilts, *s_per_A.shape), np.float32)
-    for i in range(series.n_tilts):
-        if weighting.dose:
-            transfer[i] *= dose_damping(
-                series.pre_dose_e_per_A2[i], s_per_A,
-                b_factor_per_dose_A2=series.b_factor_per_dose_A2,
-                ctf_b_factor_A2=series.ctf_b_factor_A2[i])
-        if weighting.scale:
-            transfer[i] *= np.float32(series.ctf_scale[i])
-    return transfer
-
-
-def spectrum_images(spectra: Floats, n_px: int) -> Images:
-    """Noise power per tilt as images: (m, n_shells) spectra to (m, n, n//2+1)."""
-    radius = radius_rft((n_px, n_px // 2 + 1))
-    shells = np.arange(n_px // 2 + 1)
-    out = np.empty((len(spectra), *radius.shape), np.float32)
-    for image, spectrum in zip(out, spectra, strict=True):
-        image[...] = np.interp(radius, shells, interpolate_spectrum(spectrum, n_px))
-    return out
-
-
-class TransferModel:
-    """Transfer and noise of the tilts of one series, on grids of any size.
-
-    Parameters
-    ----------
-    series : TiltSeries
-    noise : (n_tilts, n_shells) float64   noise power from 0 to Nyquist of the binned image
-    voxel_A : float                       binned pixel
-    """
-
-    def __init__(self, series: TiltSeries, noise: Floats, voxel_A: float, weighting: Weighting
-                 ) -> None:
-        self.series, self.voxel_A, self.weighting = series, voxel_A, weighting
-        self._noise = noise
-        self._static: dict[int, Images] = {}
-        self._inverse_noise: dict[int, Images] = {}
-        self._without_ctf: dict[int, Images] = {}
-        self._coarser: dict[float, TransferModel] = {}
-
-    def transfer(self, n_px: int, xyz_A: Floats, tilts: NDArray[np.intp]) -> Images:
-        """Transfer a = s D CTF of `tilts` for a particle at xyz_A, (m, n, n//2+1)."""
-        if n_px not in self._static:
-            self._static[n_px] = transfer_without_ctf(
-                self.series, n_px, self.voxel_A, self.weighting)
-        transfer = self._static[n_px][tilts]
-        if self.weighting.ctf:
-            parameters = ctf_coefficients(self.series.select_tilts(tilts), xyz_A)
-            transfer *= ctf_images(parameters, n_px, self.voxel_A)
-        return transfer
-
-    def inverse_noise(self, n_px: int, tilts: NDArray[np.intp]) -> Images:
-        """1 / sigma^2 of `tilts`, (m, n, n//2+1)."""
-        if n_px not in self._inverse_noise:
-            self._inverse_noise[n_px] = 1.0 / spectrum_images(self._noise, n_px)
-        return self._inverse_noise[n_px][tilts]
-
-    def filters(self, n_px: int, xyz_A: Floats, tilts: NDArray[np.intp]) -> Iterator[Images]:
-        """a / sigma^2 of each of `tilts` in turn, (n, n//2+1), until the next is asked for."""
-        if n_px not in self._without_ctf:
-            static = transfer_without_ctf(self.series, n_px, self.voxel_A, self.weighting)
-            static /= spectrum_images(self._noise, n_px)
-            self._without_ctf[n_px] = static
-        static = self._without_ctf[n_px]
-        if not self.weighting.ctf:
-            yield from static[tilts]
-            return
-        parameters = ctf_coefficients(self.series.select_tilts(tilts), xyz_A)
-        out = np.empty((1, *static.shape[1:]), np.float32)
-        for i, tilt in enumerate(tilts):
-            yield ctf_images(parameters.rows(slice(i, i + 1)), n_px, self.voxel_A,
-                             static[tilt][None], out)[0]
-
-    def weight(self, n_px: int, xyz_A: Floats, tilts: NDArray[np.intp]) -> Images:
-        """a^2 / sigma^2, (m, n, n//2+1)."""
-        transfer = self.transfer(n_px, xyz_A, tilts)
-        transfer *= transfer
-        transfer *= self.inverse_noise(n_px, tilts)
-        return transfer
-
-    def coarser(self, factor: float) -> "TransferModel":
-        """The same model for pixels that are `factor` times as large."""
-        if factor not in self._coarser:
-            last = self._noise.shape[1] - 1
-            wanted = np.linspace(0, last / factor, max(2, math.ceil(last / factor) + 1))
-            noise = np.stack([np.interp(wanted, np.arange(last + 1), row) for row in self._noise])
-            self._coarser[factor] = TransferModel(
-                self.series, noise, self.voxel_A * factor, self.weighting)
-        return self._coarser[factor]
-
-    def fresh(self) -> "TransferModel":
-        """The same model without the images that it keeps for its tilts: a few kB."""
-        return TransferModel(self.series, self._noise, self.voxel_A, self.weighting)
-
-    def odd_phases(self, n_px: int) -> NDArray[np.complex64] | None:
-        """Factors that undo the odd aberrations of the images; None without any."""
-        return odd_aberration_factors(self.series.optics, n_px, self.voxel_A)
+    @property
+    def circle_A(self) -> float:
+        """Diameter of that circle, to the middle of its edge."""
+        return (self.box_px - self.edge_px) * self.voxel_A
 
 
 @dataclass(frozen=True)
@@ -183,18 +71,21 @@ class TiltObservation:
     def samples(self, size_px: int) -> TiltSamples:
         """Bring the patches to a grid of `size_px` and pair them with their weights."""
         data = self.plans.rfft2(centre_crop_or_pad(self.patches, size_px))
-        weight = self.model.weight(size_px, self.xyz_A, self.tilts)
-        rotation = self.model.series.rotation[self.tilts]
-        return TiltSamples(data, weight, rotation, self.tilts)
+        return self._weighted(self.model, data)
 
-    def with_low(self, samples: TiltSamples) -> TiltSamples:
+    def samples_with_low(self, size_px: int) -> TiltSamples:
         """Samples of the box with those of low frequencies at half the spacing, for insertion."""
-        n = samples.data_rft.shape[1]
-        coarse = self.plans.irfft2(crop_rft2(samples.data_rft, LOW_PX), LOW_PX)
-        data = self.plans.rfft2(centre_crop_or_pad(coarse, 2 * LOW_PX))
-        weight = self.model.coarser(n / LOW_PX).weight(
-            2 * LOW_PX, self.xyz_A, self.tilts)
-        return replace(samples, low=TiltSamples(data, weight, samples.rotation, samples.tilts))
+        data = self.plans.rfft2(centre_crop_or_pad(self.patches, size_px))
+        coarse = self.plans.irfft2(crop_rft2(data, LOW_PX), LOW_PX)
+        low = self.plans.rfft2(centre_crop_or_pad(coarse, 2 * LOW_PX))
+        return replace(self._weighted(self.model, data),
+                       low=self._weighted(self.model.coarser(size_px / LOW_PX), low))
+
+    def _weighted(self, model: TransferModel, data: NDArray[np.complex64]) -> TiltSamples:
+        factor, weight = model.of_masked(data.shape[1], self.xyz_A, self.tilts)
+        if factor is not None:
+            data *= factor
+        return TiltSamples(data, weight, self.model.series.rotation[self.tilts], self.tilts)
 
 
 @dataclass(frozen=True)
@@ -238,7 +129,8 @@ class SeriesObserver:
                             "Exclude this tilt.")
         self.series, self.mean, self.sd = series, mean, sd
         self.frame, self.plans = frame, plans
-        self.model = TransferModel(series, _binned_spectra(noise, frame), frame.voxel_A, weighting)
+        self.model = TransferModel(series, _binned_spectra(noise, frame), frame.voxel_A, weighting,
+                                   frame.circle_A)
         self._circle = soft_circle(
             frame.box_px, frame.box_px / 2 - frame.edge_px, frame.edge_px)
         self._odd = self.model.odd_phases(frame.cut_px)
@@ -310,7 +202,7 @@ class StackObserver:
                  plans: FftPlans, is_premultiplied: bool = True) -> None:
         self.series, self.frame, self.plans = series, frame, plans
         self.is_premultiplied = is_premultiplied
-        self.model = TransferModel(series, noise, frame.voxel_A, weighting)
+        self.model = TransferModel(series, noise, frame.voxel_A, weighting, frame.circle_A)
         self._circle = soft_circle(
             frame.box_px, frame.box_px / 2 - frame.edge_px, frame.edge_px)
 

@@ -12,13 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sta_mpi.align.observation import BoxSamples
-from sta_mpi.align.observe import (
-    BoxObservation,
-    Frame,
-    TransferModel,
-    Weighting,
-    box_mask,
-)
+from sta_mpi.align.observe import BoxObservation, Frame, box_mask
+from sta_mpi.align.transfer import TransferModel, Weighting
 from sta_mpi.align.volume_boxes import Voxels, cut_box
 from sta_mpi.align.volume_weights import SEEN, Grid, Seen, seen_by_tilts, smooth_power
 from sta_mpi.errors import ParticleError

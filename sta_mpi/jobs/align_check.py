@@ -143,7 +143,7 @@ class OracleCheck:
                 self.setup.sizes.box_px)
             # the own half's average holds these very tilts, at the pose before: it favours that
             references = context.references[2 - half]
-            samples = self._weighted(samples, references[0])
+            samples = self._weighted(samples, references[0], row)
             start = Pose(self.search.R_p2t[row], moved_px(self.setup, self.search, row))
             after = Pose(mode.R_p2t, mode.shift_xyz_px)
             reference, band = references[mode.i_reference], self.search.band
@@ -174,7 +174,7 @@ class OracleCheck:
         voxel_A = setup.sizes.voxel_A
         reference = references[int(self._columns["i_reference"][row])]
         samples = setup.source.observe(row, search.anchor_A[row]).samples(setup.sizes.box_px)
-        samples = self._weighted(samples, references[0])
+        samples = self._weighted(samples, references[0], row)
         start = Pose(search.R_p2t[row], (search.offset_A[row] - search.anchor_A[row]) / voxel_A)
         R = self._columns["R_p2t"][row].reshape(3, 3)
         shift = (self._columns["offset_A"][row] - search.anchor_A[row]) / voxel_A
@@ -187,8 +187,9 @@ class OracleCheck:
             log_prior)
         return found, oracle.score, float(angular_distance_deg(R, oracle.pose.R_p2t))
 
-    def _weighted(self, samples: TiltSamples, reference: Reference) -> TiltSamples:
-        return weighted_samples(self.search, samples, reference.shell_power)
+    def _weighted(self, samples: TiltSamples, reference: Reference, row: int) -> TiltSamples:
+        return weighted_samples(self.search, samples, reference.shell_power,
+                                int(self.setup.half[row]))
 
     def _log_prior(self, row: int) -> Callable[[Floats, Floats], Floats]:
         """Prior around the input pose, and limits around where the search is centred."""

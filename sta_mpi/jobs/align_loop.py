@@ -1,6 +1,7 @@
 """Rounds of search and average on all ranks, for `align`, `refine` and `classify`."""
 
 import logging
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from sta_mpi.jobs.averaging import Setup, check_any_seen
 from sta_mpi.jobs.engine import run_stage
 from sta_mpi.jobs.folder import JobFolder
 from sta_mpi.jobs.held_series import leave_room
+from sta_mpi.jobs.noise_fit import NoiseJob, is_fitted
 from sta_mpi.jobs.particle_store import ParticleStore
 from sta_mpi.jobs.reconstruction import MapOptions, Maps, map_options, write_maps
 from sta_mpi.jobs.store_plan import make_store_plan
@@ -78,6 +80,7 @@ class RoundLoop:
         """Search, average and check once; `state` is brought up to date on all ranks."""
         runtime, setup = self.runtime, self.setup
         tag = f"{self.folder.fingerprint}round{search.i_round}"
+        search = replace(search, noise_gain=self._noise(search, state, tag))
         grey = self._grey(search, state, tag)
         parameters = search.parameters
         job = AlignRound(setup, search, grey, options, tag)
@@ -139,6 +142,19 @@ class RoundLoop:
             self.checkpoints.save_state(self.runtime, *pack(state))
         grey, state.grey = state.grey or (1.0, 1.0), None
         return grey
+
+    def _noise(self, search: Search, state: LoopPoses, tag: str) -> Floats | None:
+        """Factors that bring the noise of the search to what the references leave."""
+        if not is_fitted(search):
+            return None
+        if state.noise_gain is None:
+            job = NoiseJob(self.setup, search, tag)
+            state.noise_gain = run_stage(job, self.folder, self.runtime, search.parameters,
+                                         self.checkpoints).outputs
+            # as for the grey scale
+            self.checkpoints.save_state(self.runtime, *pack(state))
+        gain, state.noise_gain = state.noise_gain, None
+        return gain
 
     def _check(self, search: Search, columns: dict[str, NDArray[Any]], tag: str
                ) -> dict[str, float]:

@@ -150,9 +150,10 @@ class PolishSearcher:
             return unseen(self._search, row, str(error))
         if observation is None:
             return unseen(self._search, row)
-        first = self._references[int(self._setup.half[row]) - 1][0]
+        half = int(self._setup.half[row])
         samples = weighted_samples(
-            self._search, observation.samples(self._setup.sizes.box_px), first.shell_power)
+            self._search, observation.samples(self._setup.sizes.box_px),
+            self._references[half - 1][0].shell_power, half)
         start = Pose(self._search.R_p2t[row], moved_px(self._setup, self._search, row))
         return _Particle(row, observation, samples, start)
 

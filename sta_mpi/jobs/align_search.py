@@ -49,6 +49,8 @@ class Search:
     is_kept : (n,) bool or None           particles whose poses stay as they are
     labels : (n,) int or None             classes of the particles, for "given"; -1: none
     limits : Limits or None               what goes beyond the above, for a PEET project
+    noise_gain : (2, n_shells) or None    factors of data and weights by half-set; None: the
+                                          noise is as measured in the images
     """
 
     R_p2t: Floats
@@ -74,6 +76,7 @@ class Search:
     labels: NDArray[np.intp] | None = None
     is_kept: NDArray[np.bool_] | None = None
     limits: "Limits | None" = None
+    noise_gain: Floats | None = None
 
     @property
     def is_first(self) -> bool:
@@ -198,8 +201,8 @@ def make_references(search: Search, plans: FftPlans) -> list[list[Reference]]:
              for k, r in enumerate(of_half)] for of_half in search.references]
 
 
-def weighted_samples(search: Search, samples: Samples, shell_power: Floats) -> Samples:
-    """Samples of a particle as the score of the search wants them.
+def weighted_samples(search: Search, samples: Samples, shell_power: Floats, half: int) -> Samples:
+    """Samples of a particle of a half-set as the score of the search wants them.
 
     `shell_power` is that of the first reference: one gain for all, so that their scores compare.
     """
@@ -207,6 +210,8 @@ def weighted_samples(search: Search, samples: Samples, shell_power: Floats) -> S
         samples = with_gain(samples, flat_gain(samples, shell_power))
     if search.limits is not None:
         samples = with_gain(samples, search.limits.sample_gain)
+    if search.noise_gain is not None:
+        samples = with_gain(samples, search.noise_gain[half - 1])
     return samples
 
 

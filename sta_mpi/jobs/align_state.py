@@ -28,6 +28,7 @@ class LoopPoses:
     columns : dict                      per-particle results of the last round
     history : list of dict              one entry a round
     grey : (2,) or None                 grey scales of the round in hand, once they are known
+    noise_gain : (2, n_shells) or None  factors of the noise of the round in hand, once known
     best : dict                         arrays of the best of several starts so far (classify)
     """
 
@@ -40,6 +41,7 @@ class LoopPoses:
     columns: dict[str, NDArray[Any]] = field(default_factory=dict)
     history: list[dict[str, float]] = field(default_factory=list)
     grey: tuple[float, float] | None = None
+    noise_gain: Floats | None = None
     best: dict[str, NDArray[Any]] = field(default_factory=dict)
 
     def move(self, R_p2t: Floats, offset_A: Floats, aligned: NDArray[np.bool_],
@@ -65,6 +67,8 @@ def pack(state: LoopPoses) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
     arrays: dict[str, NDArray[Any]] = {
         "R_p2t": state.R_p2t, "offset_A": state.offset_A, "anchor_A": state.anchor_A,
         "references": state.references, "fsc": state.fsc}
+    if state.noise_gain is not None:
+        arrays["noise_gain"] = state.noise_gain
     arrays |= {f"column_{name}": values for name, values in state.columns.items()}
     arrays |= {f"best_{name}": values for name, values in state.best.items()}
     return {"round_done": state.round_done, "history": state.history, "grey": state.grey}, arrays
@@ -81,4 +85,5 @@ def unpack(saved: LoopState | None) -> LoopPoses | None:
     return LoopPoses(int(position["round_done"]), arrays["R_p2t"], arrays["offset_A"],
                      arrays["anchor_A"], arrays["references"], arrays["fsc"], columns,
                      position["history"],
-                     None if grey is None else (float(grey[0]), float(grey[1])), best)
+                     None if grey is None else (float(grey[0]), float(grey[1])),
+                     arrays.get("noise_gain"), best)

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sta_mpi.align.observation import LOW_PX, BoxSamples, TiltSamples
-from sta_mpi.align.observe import Frame, Weighting
+from sta_mpi.align.observe import Frame
+from sta_mpi.align.transfer import Weighting
 from sta_mpi.data import Particles
 from sta_mpi.errors import InputError, InputWarning, UsageError
 from sta_mpi.geometry.symmetry import symmetry_matrices
@@ -257,8 +258,9 @@ class SliceMaker:
 
     def __call__(self, observation: Any) -> TiltSamples | BoxSamples:
         """The samples of an observation that sums take."""
-        samples: TiltSamples | BoxSamples = observation.samples(self._size_px)
-        return observation.with_low(samples) if self._is_box else samples
+        take = observation.samples_with_low if self._is_box else observation.samples
+        samples: TiltSamples | BoxSamples = take(self._size_px)
+        return samples
 
 
 def _may_use_boxes(setup: Setup, n_classes: int) -> bool:

@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sta_mpi.align.extract import CutFrame, CutOptions, visible_tilts
-from sta_mpi.align.observe import Frame, Weighting
+from sta_mpi.align.observe import Frame
+from sta_mpi.align.transfer import Weighting
 from sta_mpi.errors import InputError
 from sta_mpi.formats.visible_frames import BEYOND
 from sta_mpi.jobs.averaging import warn_of_flat_dose

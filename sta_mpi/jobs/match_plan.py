@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sta_mpi.align.observe import TransferModel, Weighting
 from sta_mpi.align.rotation_list import normal_rotations
+from sta_mpi.align.transfer import TransferModel, Weighting
 from sta_mpi.align.volume_observe import StaticWedge, TiltWedge, Wedge
 from sta_mpi.align.volume_weights import SEEN
 from sta_mpi.errors import InputError

@@ -21,7 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sta_mpi.align.kept import Kept, Observation, keep, restore
-from sta_mpi.align.observe import TiltObservation, TransferModel
+from sta_mpi.align.observe import TiltObservation
+from sta_mpi.align.transfer import TransferModel
 from sta_mpi.errors import InputWarning
 from sta_mpi.jobs.particle_shelves import MemoryShelf, ScratchShelf, Shelf
 from sta_mpi.jobs.sources import Source

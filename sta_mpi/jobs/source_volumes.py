@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sta_mpi.align.observe import TransferModel, Weighting
+from sta_mpi.align.transfer import TransferModel, Weighting
 from sta_mpi.align.volume_boxes import clear_places, inside_share
 from sta_mpi.align.volume_observe import (
     LEAST_CLEAR,

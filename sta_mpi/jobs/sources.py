@@ -13,7 +13,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from sta_mpi.align.observe import Frame, Weighting
+from sta_mpi.align.observe import Frame
+from sta_mpi.align.transfer import Weighting
 from sta_mpi.data import TiltSeries
 from sta_mpi.errors import DataError
 from sta_mpi.signal.fft import FftPlans

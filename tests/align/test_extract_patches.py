@@ -13,7 +13,7 @@ from sta_mpi.align.extract import (
     visible_tilts,
     wiener_divided,
 )
-from sta_mpi.align.observe import Weighting
+from sta_mpi.align.transfer import Weighting
 from sta_mpi.data import Optics, TiltSeries
 from sta_mpi.errors import DataError
 from sta_mpi.geometry.projection import projection_from_angles

@@ -37,14 +37,13 @@ def patches_of(n_slices, noise):
 def average(patches, R, weight, way):
     """The map from samples of the padded grid, of the box, or of the box and low frequencies."""
     def constant(n_px, *_):
-        return np.broadcast_to(weight, (len(weight), n_px, n_px // 2 + 1)).copy()
+        return None, np.broadcast_to(weight, (len(weight), n_px, n_px // 2 + 1)).copy()
 
-    model = SimpleNamespace(weight=constant, series=SimpleNamespace(rotation=R),
-                            coarser=lambda factor: SimpleNamespace(weight=constant))
+    model = SimpleNamespace(of_masked=constant, series=SimpleNamespace(rotation=R),
+                            coarser=lambda factor: SimpleNamespace(of_masked=constant))
     seen = TiltObservation(model, PLANS, patches, np.zeros(3), np.arange(len(R)))
-    samples = seen.samples(GRID if way == "padded" else BOX)
-    if way == "box and low":
-        samples = seen.with_low(samples)
+    samples = {"padded": lambda: seen.samples(GRID), "box": lambda: seen.samples(BOX),
+               "box and low": lambda: seen.samples_with_low(BOX)}[way]()
     sums = np.zeros((GRID, GRID, GRID // 2 + 1, 4), np.float32)
     samples.insert(sums, GRID, np.eye(3))
     num, den = sums[..., 0].astype(float) + 1j * sums[..., 1], sums[..., 2].astype(float)
@@ -88,10 +87,10 @@ def test_boxes_without_noise_are_on_the_grey_scale_of_padded_samples(truth):
 def test_centred_and_scaled_samples_keep_their_low_frequencies():
     patches, R, _ = patches_of(3, 1.0)
     model = SimpleNamespace(
-        weight=lambda n, *_: np.ones((3, n, n // 2 + 1), np.float32),
+        of_masked=lambda n, *_: (None, np.ones((3, n, n // 2 + 1), np.float32)),
         coarser=lambda f: model, series=SimpleNamespace(rotation=R))
     seen = TiltObservation(model, PLANS, patches, np.zeros(3), np.arange(3))
-    samples = seen.with_low(seen.samples(BOX))
+    samples = seen.samples_with_low(BOX)
     moved = samples.centred(np.array([1.5, -2.0, 0.5])).scaled(0.25)
     assert isinstance(moved.low, TiltSamples)
     assert np.allclose(moved.low.weight_rft, 0.25)

@@ -10,8 +10,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from sta_mpi.align.observe import Frame, SeriesObserver, Weighting
+from sta_mpi.align.observe import Frame, SeriesObserver
 from sta_mpi.align.reconstruct import divide_plane, plane_shell_sums, shell_mean
+from sta_mpi.align.transfer import Weighting
 from sta_mpi.data import Optics, TiltSeries
 from sta_mpi.geometry.projection import projection_from_angles
 from sta_mpi.geometry.rotations import random_rotations

@@ -1,0 +1,181 @@
+"""What a tilt series does to the transform of a particle: damping, CTF and noise of its tilts."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sta_mpi.data import TiltSeries
+from sta_mpi.signal.ctf import ctf_coefficients, ctf_images, odd_aberration_factors
+from sta_mpi.signal.delocalisation import oscillation_kept
+from sta_mpi.signal.dose import dose_damping
+from sta_mpi.signal.fft import radius_rft
+from sta_mpi.signal.noise import interpolate_spectrum
+
+Floats = NDArray[np.float64]
+Images = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Weighting:
+    """Which parts of the imaging model are used."""
+
+    ctf: bool = True
+    dose: bool = True
+    scale: bool = True
+
+
+def transfer_without_ctf(series: TiltSeries, n_px: int, pixel_A: float, weighting: Weighting
+                         ) -> Images:
+    """Scale times dose damping of every tilt, (n_tilts, n, n//2+1)."""
+    s_per_A = radius_rft((n_px, n_px // 2 + 1)) / (n_px * pixel_A)
+    transfer = np.ones((series.n_tilts, *s_per_A.shape), np.float32)
+    for i in range(series.n_tilts):
+        if weighting.dose:
+            transfer[i] *= dose_damping(
+                series.pre_dose_e_per_A2[i], s_per_A,
+                b_factor_per_dose_A2=series.b_factor_per_dose_A2,
+                ctf_b_factor_A2=series.ctf_b_factor_A2[i])
+        if weighting.scale:
+            transfer[i] *= np.float32(series.ctf_scale[i])
+    return transfer
+
+
+def spectrum_images(spectra: Floats, n_px: int) -> Images:
+    """Noise power per tilt as images: (m, n_shells) spectra to (m, n, n//2+1)."""
+    radius = radius_rft((n_px, n_px // 2 + 1))
+    shells = np.arange(n_px // 2 + 1)
+    out = np.empty((len(spectra), *radius.shape), np.float32)
+    for image, spectrum in zip(out, spectra, strict=True):
+        image[...] = np.interp(radius, shells, interpolate_spectrum(spectrum, n_px))
+    return out
+
+
+class TransferModel:
+    """Transfer and noise of the tilts of one series, on grids of any size.
+
+    Parameters
+    ----------
+    series : TiltSeries
+    noise : (n_tilts, n_shells) float64   noise power from 0 to Nyquist of the binned image
+    voxel_A : float                       binned pixel
+    diameter_A : float or None            of the circle that masks patches; None: they are not
+    """
+
+    def __init__(self, series: TiltSeries, noise: Floats, voxel_A: float, weighting: Weighting,
+                 diameter_A: float | None = None) -> None:
+        self.series, self.voxel_A, self.weighting = series, voxel_A, weighting
+        self._noise, self._diameter_A = noise, diameter_A
+        self._of_masked: dict[int, tuple[Images, Images, Images]] = {}
+        self._static: dict[int, Images] = {}
+        self._inverse_noise: dict[int, Images] = {}
+        self._without_ctf: dict[int, Images] = {}
+        self._coarser: dict[float, TransferModel] = {}
+
+    def transfer(self, n_px: int, xyz_A: Floats, tilts: NDArray[np.intp]) -> Images:
+        """Transfer a = s D CTF of `tilts` for a particle at xyz_A, (m, n, n//2+1)."""
+        if n_px not in self._static:
+            self._static[n_px] = transfer_without_ctf(
+                self.series, n_px, self.voxel_A, self.weighting)
+        transfer = self._static[n_px][tilts]
+        if self.weighting.ctf:
+            parameters = ctf_coefficients(self.series.select_tilts(tilts), xyz_A)
+            transfer *= ctf_images(parameters, n_px, self.voxel_A)
+        return transfer
+
+    def inverse_noise(self, n_px: int, tilts: NDArray[np.intp]) -> Images:
+        """1 / sigma^2 of `tilts`, (m, n, n//2+1)."""
+        if n_px not in self._inverse_noise:
+            self._inverse_noise[n_px] = 1.0 / spectrum_images(self._noise, n_px)
+        return self._inverse_noise[n_px][tilts]
+
+    def filters(self, n_px: int, xyz_A: Floats, tilts: NDArray[np.intp]) -> Iterator[Images]:
+        """a / sigma^2 of each of `tilts` in turn, (n, n//2+1), until the next is asked for."""
+        if n_px not in self._without_ctf:
+            static = transfer_without_ctf(self.series, n_px, self.voxel_A, self.weighting)
+            static /= spectrum_images(self._noise, n_px)
+            self._without_ctf[n_px] = static
+        static = self._without_ctf[n_px]
+        if not self.weighting.ctf:
+            yield from static[tilts]
+            return
+        parameters = ctf_coefficients(self.series.select_tilts(tilts), xyz_A)
+        out = np.empty((1, *static.shape[1:]), np.float32)
+        for i, tilt in enumerate(tilts):
+            yield ctf_images(parameters.rows(slice(i, i + 1)), n_px, self.voxel_A,
+                             static[tilt][None], out)[0]
+
+    def weight(self, n_px: int, xyz_A: Floats, tilts: NDArray[np.intp]) -> Images:
+        """a^2 / sigma^2, (m, n, n//2+1)."""
+        transfer = self.transfer(n_px, xyz_A, tilts)
+        transfer *= transfer
+        transfer *= self.inverse_noise(n_px, tilts)
+        return transfer
+
+    def of_masked(self, n_px: int, xyz_A: Floats, tilts: NDArray[np.intp]
+                  ) -> tuple[Images | None, Images]:
+        """Factor of the samples of masked patches and their weight, (m, n, n//2+1) each.
+
+        Masked samples are d = b V + noise of power p, where b and p are a^2 / sigma^2 as far as
+        the circle keeps its oscillation (see `signal.delocalisation`). Multiplied by b / p they
+        have the weight b^2 / p: its product with V is what to expect of them, and it is their
+        noise power, as for a sample without a mask. None instead of 1.
+        """
+        if self._diameter_A is None or not self.weighting.ctf:
+            return None, self.weight(n_px, xyz_A, tilts)
+        if n_px not in self._of_masked:
+            self._of_masked[n_px] = self._masked_parts(n_px, self._diameter_A)
+        parameters = ctf_coefficients(self.series.select_tilts(tilts), xyz_A)
+        factor = np.empty((len(tilts), n_px, n_px // 2 + 1), np.float32)
+        weight = np.empty_like(factor)
+        half = np.float32(0.5)
+        # one tilt after the other: what is made of it stays in the cache
+        for i, tilt in enumerate(tilts):
+            static, noise, particle = (part[tilt] for part in self._of_masked[n_px])
+            wave = ctf_images(parameters.rows(slice(i, i + 1)), n_px, self.voxel_A,
+                              out=weight[i : i + 1])[0]
+            wave *= wave
+            wave -= half
+            np.multiply(wave, noise, out=factor[i])
+            factor[i] += half
+            wave *= particle
+            wave += half
+            np.divide(wave, factor[i], out=factor[i])
+            wave *= factor[i]
+            wave *= static
+        return factor, weight
+
+    def _masked_parts(self, n_px: int, diameter_A: float) -> tuple[Images, Images, Images]:
+        """(s D)^2 / sigma^2 and the shares of the oscillation kept, of every tilt."""
+        static = transfer_without_ctf(self.series, n_px, self.voxel_A, self.weighting) ** 2
+        static /= spectrum_images(self._noise, n_px)
+        noise, particle = np.empty_like(static), np.empty_like(static)
+        optics, radius = self.series.optics, radius_rft((n_px, n_px // 2 + 1))
+        fine = np.linspace(0.0, float(radius.max()), 8 * n_px)
+        for i, defocus_A in enumerate((self.series.defocus_u_A + self.series.defocus_v_A) / 2):
+            kept = oscillation_kept(fine / (n_px * self.voxel_A), float(defocus_A),
+                                    optics.wavelength_A, optics.cs_mm, diameter_A)
+            noise[i] = np.interp(radius, fine, kept.noise)
+            particle[i] = np.interp(radius, fine, kept.particle)
+        return static, noise, particle
+
+    def coarser(self, factor: float) -> "TransferModel":
+        """The same model for pixels that are `factor` times as large."""
+        if factor not in self._coarser:
+            last = self._noise.shape[1] - 1
+            wanted = np.linspace(0, last / factor, max(2, math.ceil(last / factor) + 1))
+            noise = np.stack([np.interp(wanted, np.arange(last + 1), row) for row in self._noise])
+            self._coarser[factor] = TransferModel(
+                self.series, noise, self.voxel_A * factor, self.weighting, self._diameter_A)
+        return self._coarser[factor]
+
+    def fresh(self) -> "TransferModel":
+        """The same model without the images that it keeps for its tilts: a few kB."""
+        return TransferModel(self.series, self._noise, self.voxel_A, self.weighting,
+                             self._diameter_A)
+
+    def odd_phases(self, n_px: int) -> NDArray[np.complex64] | None:
+        """Factors that undo the odd aberrations of the images; None without any."""
+        return odd_aberration_factors(self.series.optics, n_px, self.voxel_A)
