@@ -15,7 +15,6 @@ from sta_mpi.align.grid_search import (
     shift_phase_matrix,
     take_band,
 )
-from sta_mpi.align.reference import Reference
 from sta_mpi.errors import ParticleError
 from sta_mpi.geometry.rotations import angular_distance_deg
 from sta_mpi.jobs.align_search import (
@@ -60,18 +59,13 @@ class GridSearcher:
         search = self._search
         samples = observation.samples(self._setup.sizes.box_px).centred(
             moved_px(self._setup, search, row))
-        power = self.reference(i_reference, half).shell_power
+        power = self._references[half - 1][i_reference].shell_power
         return take_band(weighted_samples(search, samples, power, half), search.band)
-
-    def reference(self, i_reference: int, half: int) -> Reference:
-        """A reference as it is searched."""
-        return self._references[half - 1][i_reference]
-
     def scores(self, row: int, band: BandSamples, i_reference: int, half: int,
                candidates: Floats) -> Scores:
         """Cross terms and powers of candidate orientations times the search's shifts."""
         return score_candidates(band, self._phases_of(band, row),
-                                self.reference(i_reference, half), candidates)
+                                self._references[half - 1][i_reference], candidates)
 
     def _align(self, row: int, half: int) -> Found:
         search, voxel_A = self._search, self._setup.sizes.voxel_A

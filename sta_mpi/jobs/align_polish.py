@@ -81,7 +81,7 @@ class PolishSearcher:
 
     def __init__(self, setup: Setup, search: Search, plans: FftPlans, observe: Any) -> None:
         self._setup, self._search, self._observe = setup, search, observe
-        self._references = make_references(search, plans)
+        self.references = make_references(search, plans)
         self._device = setup.parameters.device
         r_max, r_min = search.band.r_max, search.band.r_min
         bands = marching_radii(r_max)
@@ -109,7 +109,7 @@ class PolishSearcher:
             max_angle_deg=None if search.is_global or not any(free[:3]) else search.max_angle_deg,
             max_shift_px=search.max_shift_A / voxel_A if any(free[3:]) else None,
             max_tilt_deg=_tilt_limit(search), free=free)
-        self._global = GlobalStarts(setup, search, self._references) if search.is_global else None
+        self._global = GlobalStarts(setup, search, self.references) if search.is_global else None
 
     def align(self, rows: NDArray[np.intp], half: int) -> Iterator[Found]:
         """Poses, scores and uncertainty of each particle."""
@@ -153,7 +153,7 @@ class PolishSearcher:
         half = int(self._setup.half[row])
         samples = weighted_samples(
             self._search, observation.samples(self._setup.sizes.box_px),
-            self._references[half - 1][0].shell_power, half)
+            self.references[half - 1][0].shell_power, half)
         start = Pose(self._search.R_p2t[row], moved_px(self._setup, self._search, row))
         return _Particle(row, observation, samples, start)
 
@@ -205,7 +205,7 @@ class PolishSearcher:
     def _problems(self, samples: Sequence[TiltSamples | BoxSamples], half: int
                   ) -> tuple[Sequence[PackedSamples | PackedVoxels], Particles]:
         """Samples of particles; all of them with the first reference, then with the next ..."""
-        volumes, box = [r.volume for r in self._references[half - 1]], self._setup.sizes.box_px
+        volumes, box = [r.volume for r in self.references[half - 1]], self._setup.sizes.box_px
         boxes = [s for s in samples if isinstance(s, BoxSamples)]
         if boxes:
             voxels = [pack_voxels(s.data_rft, s.weight_rft, self._box_layout) for s in boxes]

@@ -1,4 +1,8 @@
-"""The noise of a round's search, from what its references leave of some particles' images."""
+"""The noise of a round's search, from what its references leave of some particles' images.
+
+These particles are searched as the round will search them, with the noise of the images: at the
+poses of the input a part of the signal would be taken for noise.
+"""
 
 from dataclasses import replace
 from typing import Any
@@ -6,13 +10,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sta_mpi.align.grid_search import take_band
 from sta_mpi.align.observe import box_mask
 from sta_mpi.align.residuals import noise_gain, residual_sums
-from sta_mpi.errors import ParticleError
-from sta_mpi.jobs.align_grid import GridSearcher
+from sta_mpi.jobs.align_polish import PolishSearcher
 from sta_mpi.jobs.align_search import Search, reference_shapes
 from sta_mpi.jobs.averaging import Setup, make_plans
 from sta_mpi.jobs.sources import gives_boxes
+from sta_mpi.parallel.devices import select_device
 from sta_mpi.parallel.job import Partial, SumSpec, Unit
 from sta_mpi.signal.masks import soft_circle
 
@@ -26,24 +31,22 @@ UNIT = 10
 
 
 def is_fitted(search: Search) -> bool:
-    """Whether the noise of a round's search is taken from residuals.
-
-    Not where poses are not known yet, or where the score has no noise.
-    """
+    """Whether the noise of a round's search is taken from residuals: not if it knows none."""
     parameters = search.parameters
     return (parameters.noise_from == "residuals" and parameters.score != "cc"
-            and search.kind != "given" and not (search.is_global and search.is_first))
+            and search.kind != "given")
 
 
 class NoiseJob:
-    """Residuals of some particles of both half-sets at their current poses."""
+    """Residuals of some particles of both half-sets."""
 
     name = "noise"
 
     def __init__(self, setup: Setup, search: Search, tag: str) -> None:
-        # noise as the images have it; the first shells, which a high-pass leaves out, as well
         self.setup, self._tag = setup, tag
-        self.search = replace(search, noise_gain=None)
+        # the oracle would take as long as for a round
+        kind = "local" if search.kind == "grid" else search.kind
+        self.search = replace(search, kind=kind, noise_gain=None)
         self._rows = [self._sample(half) for half in (1, 2)]
 
     def _sample(self, half: int) -> NDArray[np.intp]:
@@ -81,30 +84,26 @@ class NoiseJob:
         """Digest of inputs, parameters and round."""
         return self._tag + "noise"
 
-    def prepare(self, runtime: Any) -> GridSearcher:
+    def prepare(self, runtime: Any) -> PolishSearcher:
         """Plans, images and references."""
+        select_device(runtime, self.setup.parameters.device)
         plans = make_plans(self.setup, runtime, reference_shapes(self.setup))
         self.setup.source.prepare(runtime, plans)
-        return GridSearcher(self.setup, self.search, (1.0, 1.0), plans,
-                            self.setup.source.observe)
+        return PolishSearcher(self.setup, self.search, plans, self.setup.source.observe)
 
-    def work(self, context: GridSearcher, unit: Unit) -> Partial:
-        """What the best of the references leaves of each particle where it is."""
+    def work(self, context: PolishSearcher, unit: Unit) -> Partial:
+        """What the likeliest reference leaves of each particle at its likeliest pose."""
         half, rows, places = unit.payload
-        n_shells = self.setup.sizes.box_px // 2 + 1
-        values = np.zeros((len(rows), 2, n_shells))
-        for i, row in enumerate(rows):
-            try:
-                observation = self.setup.source.observe(int(row), self.search.anchor_A[row])
-            except ParticleError:
-                continue    # its round tells it
-            if observation is None:
-                continue
-            R = self.search.R_p2t[row]
-            band = context.band(int(row), observation, 0, half)
-            of_references = [residual_sums(band, context.reference(k, half), R, n_shells)
-                             for k in range(self.search.n_classes)]
-            values[i] = min(of_references, key=lambda sums: float(sums[0].sum()))
+        box = self.setup.sizes.box_px
+        values = np.zeros((len(rows), 2, box // 2 + 1))
+        for sums, found in zip(values, context.align(rows, half), strict=True):
+            if not found.modes:
+                continue    # no tilt sees it, or it is bad: its round tells it
+            mode = found.modes[0]
+            samples = found.observation.samples(box).centred(mode.shift_xyz_px)
+            sums[...] = residual_sums(
+                take_band(samples, self.search.band),
+                context.references[half - 1][mode.i_reference], mode.R_p2t, box // 2 + 1)
         return Partial({}, places, {"sums": values, "half": np.full(len(rows), half, np.int32)})
 
     def finish(self, reduced: Any, runtime: Any) -> Floats:

@@ -79,9 +79,9 @@ def test_cross_term_of_all_shifts_equals_the_direct_sum():
     shifts = np.array([[0.0, 0, 0], [1.5, -0.5, 0.75]])
     phases = shift_phase_matrix(band, shifts, BOX)
     scores = score_candidates(band, phases, make_reference(), np.eye(3)[None])
-    from sta_mpi.align.grid_search import _band_slices
+    from sta_mpi.align.grid_search import band_slices
 
-    slices = _band_slices(band, make_reference(), np.eye(3)[None])[0].astype(complex)
+    slices = band_slices(band, make_reference(), np.eye(3)[None])[0].astype(complex)
     for j, shift in enumerate(shifts):
         direct = 0.0
         for f, tilt in enumerate(band.rotation):
@@ -98,9 +98,9 @@ def test_loglik_differences_are_those_of_the_gaussian_model():
     phases = shift_phase_matrix(band, np.zeros((1, 3)), BOX)
     candidates = local_rotations(20.0, 20.0)[:3]
     scores = score_candidates(band, phases, make_reference(), candidates)
-    from sta_mpi.align.grid_search import _band_slices
+    from sta_mpi.align.grid_search import band_slices
 
-    slices = _band_slices(band, make_reference(), candidates).astype(complex)
+    slices = band_slices(band, make_reference(), candidates).astype(complex)
     misfit = -np.sum(np.abs(band.data[None] - 0.8 * slices) ** 2, axis=(1, 2))
     ours = scores.loglik(0.8)[:, 0]
     assert np.allclose(ours - ours[0], misfit - misfit[0], rtol=1e-3, atol=1e-2)

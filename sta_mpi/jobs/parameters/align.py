@@ -57,8 +57,8 @@ class SearchParameters(ReconstructionParameters, ParticleStoreParameters):
         "without the FSC. cc: constrained correlation, all samples of the band alike.")
     noise_from: Literal["residuals", "images"] = Field(
         "residuals", description="Noise that loglik, ncc and fsc weigh with. residuals: its level "
-        "in each shell is what the references leave of 200 particles at their poses, before each "
-        "round (not where orientations are not known yet). images: as measured in the images.")
+        "in each shell is what the references leave of 200 particles that are searched before each "
+        "round. images: as measured in the images.")
     assignment: Literal["posterior", "hard"] = Field(
         "posterior", description="A particle enters the average at all its likely poses and "
         "references, by their probability, or at the best one alone.")
