@@ -22,10 +22,9 @@ from sta_mpi.align.observation import BoxSamples
 from sta_mpi.align.observe import observe_box
 from sta_mpi.align.polish import PolishSettings, Pose, polish_pose
 from sta_mpi.align.reference import prepare_reference
-from sta_mpi.align.voxels import box_problem
 from sta_mpi.formats.mrc import read_mrc
 from sta_mpi.geometry.sampling import healpix_rotations, shift_grid
-from sta_mpi.kernels.voxels import make_voxel_layout
+from sta_mpi.kernels.voxels import VoxelProblem, make_voxel_layout, pack_voxels
 from sta_mpi.signal.fft import FftPlans
 
 Floats = NDArray[np.float64]
@@ -95,7 +94,9 @@ class BoxSearch:
 
     def _best(self, samples: BoxSamples, starts: list[Pose], settings: PolishSettings,
               around: Pose) -> Pose:
-        problem = box_problem(samples, self._reference.volume, self._layout)
+        packed = pack_voxels(samples.data_rft, samples.weight_rft, self._layout)
+        problem = VoxelProblem(
+            self._reference.volume, packed, samples.R_box2t, len(samples.data_rft))
         results = [polish_pose(problem, start, settings, around=around) for start in starts]
         best = max(results, key=lambda r: r.score + r.log_prior)
         return Pose(best.R_p2t, best.shift_xyz_px)

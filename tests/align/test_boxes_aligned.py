@@ -10,17 +10,15 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from sta_mpi.align.grid_search import Band, score_candidates, shift_phase_matrix, take_band
-from sta_mpi.align.observation import BoxSamples, TiltSamples
+from sta_mpi.align.observation import BoxSamples
 from sta_mpi.align.observe import observe_box
 from sta_mpi.align.oracle import oracle_search, score_pose
 from sta_mpi.align.polish import PolishSettings, Pose, polish_pose
 from sta_mpi.align.reference import prepare_reference, shell_means
 from sta_mpi.align.scores import flat_gain, with_gain
-from sta_mpi.align.voxels import EarlyMerged, box_problem, merge_tilts, prefer_voxels
 from sta_mpi.geometry.rotations import angular_distance_deg
 from sta_mpi.geometry.sampling import local_rotations, shift_grid
-from sta_mpi.kernels.polish import PoseProblem, make_layout, pack_samples
-from sta_mpi.kernels.voxels import VoxelProblem, make_voxel_layout
+from sta_mpi.kernels.voxels import VoxelProblem, make_voxel_layout, pack_voxels
 from sta_mpi.signal.fft import FftPlans
 from sta_mpi.simulate.builtin_phantoms import chiral_phantom
 from sta_mpi.simulate.phantom import GaussianPhantom
@@ -38,6 +36,11 @@ GREY = PolishSettings(grey_scale=1.0)
 @pytest.fixture(scope="module")
 def reference():
     return prepare_reference(PHANTOM.truth_map(N, 1.0), None, R_MAX, PLANS, pad=3.0)
+
+
+def box_problem(samples, volume, layout, dtype=np.float32) -> VoxelProblem:
+    packed = pack_voxels(samples.data_rft, samples.weight_rft, layout, dtype)
+    return VoxelProblem(volume, packed, samples.R_box2t, N)
 
 
 def wedge_weight(R_box2t) -> np.ndarray:
@@ -216,105 +219,3 @@ def test_band_of_a_box_holds_one_of_each_pair_of_mates():
     span = range(-6, 7)
     n_ball = sum(x * x + y * y + z * z <= 36 for x in span for y in span for z in span) - 1
     assert 2 * len(k) == n_ball
-
-
-def tilt_particle(R, shift, sd, rng, n_tilts=41):
-    """Tilt images of the phantom with white noise."""
-    tilts = Rotation.from_euler(
-        "y", np.linspace(-60, 60, n_tilts)[:, None], degrees=True).as_matrix()
-    ky, kx = FREQUENCY[:, None], np.arange(N // 2 + 1)
-    xy = (tilts @ shift)[:, :2, None, None]
-    views = PHANTOM.views_rft(tilts @ R, N, 1.0) * np.exp(
-        -2j * np.pi / N * (xy[:, 0] * kx + xy[:, 1] * ky))
-    noise = np.fft.rfft2(rng.normal(scale=sd, size=(n_tilts, N, N)), norm="ortho")
-    weight = np.full(views.shape, 1 / sd**2, np.float32)
-    return TiltSamples(((views + noise) / sd**2).astype(np.complex64), weight, tilts,
-                       np.arange(n_tilts))
-
-
-def test_merged_tilt_images_score_like_the_images_and_lead_near_their_optimum(reference):
-    """Interpolation damps both terms of the score by some per cent; poses turn by half a degree."""
-    rng, r = np.random.default_rng(6), 6.0
-    flat, voxels = make_layout(N, [r / 2, r]), make_voxel_layout(N, [r / 2, r])
-    away = []
-    for _ in range(10):
-        R, shift = random_pose(rng)
-        samples = tilt_particle(R, shift, 2.0, rng)
-        images = PoseProblem(reference.volume, pack_samples(
-            samples.data_rft, samples.weight_rft, flat), flat, samples.rotation, N)
-        merged = VoxelProblem(
-            reference.volume, merge_tilts(samples, voxels), np.eye(3), N)
-        a = images.sums(R, shift, np.full(41, flat.n_samples))
-        b = merged.sums(R, shift, np.array([merged.layout.n_samples]))
-        assert b.cross == pytest.approx(a.cross, rel=0.08)
-        assert b.power == pytest.approx(a.power, rel=0.08)
-        assert b.cross / b.power == pytest.approx(a.cross / a.power, rel=0.03)
-        np.testing.assert_allclose(np.diag(b.H), np.diag(a.H), rtol=0.25)
-        start = Pose(*moved(R, shift, rng.uniform(-1, 1, 6) * np.repeat([0.07, 1.0], 3)))
-        one, other = (polish_pose(p, start, GREY) for p in (images, merged))
-        away.append(error_of(other, one.R_p2t, one.shift_xyz_px))
-    turn, move = (np.linalg.norm(np.array(away)[:, p], axis=1) for p in (slice(0, 3), slice(3, 6)))
-    assert 0.05 < np.degrees(np.median(turn)) < 0.8
-    assert 0 < np.median(move) < 0.08
-
-
-def test_merging_pays_for_many_starts_in_a_low_band_alone():
-    assert not prefer_voxels(41, 6.0)
-    assert prefer_voxels(41, 6.0, n_starts=32)
-    assert prefer_voxels(41, 20.0, n_starts=32)
-    assert not prefer_voxels(41, 60.0, n_starts=64)
-    assert not prefer_voxels(3, 12.0, n_starts=64)
-
-
-def two_problems(reference, samples, n_merged=1, rings=()):
-    """The images of a particle, and the same with its first bands merged."""
-    bands = [R_MAX / 4, R_MAX / 2, R_MAX]
-    radii = sorted({*bands, *rings})
-    flat, voxels = make_layout(N, radii), make_voxel_layout(N, bands[:n_merged])
-    images = PoseProblem(reference.volume, pack_samples(
-        samples.data_rft, samples.weight_rft, flat), flat, samples.rotation, N)
-    merged = VoxelProblem(reference.volume, merge_tilts(samples, voxels), np.eye(3), N)
-    stages = [radii.index(b) + 1 for b in bands]
-    return images, merged, EarlyMerged(images, merged, stages[:n_merged]), tuple(stages)
-
-
-@pytest.mark.parametrize(("n_merged", "rings"), [(1, ()), (2, ()), (1, (2.0, 9.0))])
-def test_merged_early_bands_lead_to_the_pose_of_the_images(reference, n_merged, rings):
-    rng = np.random.default_rng(8)
-    for _ in range(5):
-        R, shift = random_pose(rng)
-        images, _, staged, stages = two_problems(
-            reference, tilt_particle(R, shift, 1.0, rng), n_merged, rings)
-        axis = rng.normal(size=3)
-        step = np.concatenate([np.radians(10) * axis / np.linalg.norm(axis), [1.0, 0, 0]])
-        settings = PolishSettings(grey_scale=1.0, bands=stages)
-        plain, found = (polish_pose(p, Pose(*moved(R, shift, step)), settings)
-                        for p in (images, staged))
-        away = error_of(found, plain.R_p2t, plain.shift_xyz_px)
-        # both stop within a tenth of a standard deviation of the same optimum
-        assert np.sqrt(away @ plain.information @ away) < 0.3
-        np.testing.assert_allclose(found.information, plain.information, rtol=0.05, atol=10.0)
-
-
-def test_only_the_first_bands_are_read_from_merged_voxels(reference):
-    rng = np.random.default_rng(9)
-    R, shift = random_pose(rng)
-    images, merged, staged, _ = two_problems(reference, tilt_particle(R, shift, 1.0, rng))
-    ends = images.layout.band_start
-    early, late = (np.full(41, ends[i]) for i in (1, 2))
-    assert staged.score(R, shift, early) == merged.score(
-        R, shift, merged.layout.band_start[1:2])
-    assert staged.score(R, shift, late) == images.score(R, shift, late)
-    assert staged.sums(R, shift, late).cross == images.sums(R, shift, late).cross
-    assert staged.radius(early) == images.radius(early)
-    late[5:] = 0
-    assert staged.score(R, shift, late) == images.score(R, shift, late)
-    assert staged.score(R, shift, 0 * late) == (0, 0)
-
-
-def test_merging_the_last_band_is_refused(reference):
-    rng = np.random.default_rng(10)
-    images, merged, _, _ = two_problems(reference, tilt_particle(np.eye(3), np.zeros(3), 1.0, rng))
-    for stages in ([3], [0], [1, 2]):
-        with pytest.raises(ValueError, match="last one"):
-            EarlyMerged(images, merged, stages)
