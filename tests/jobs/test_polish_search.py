@@ -67,11 +67,12 @@ def test_search_finds_the_planted_poses_to_its_own_uncertainty(project, aligned,
     angle, shift, written = errors(project, aligned(search))
     assert angle.max() < 5.0
     assert np.median(angle) > 1e-3
-    # three components each; neighbours in projection add to the noise that is accounted for
+    # three components each; neighbours in projection add to the noise, and at this signal what the
+    # model leaves of it counts as noise as well (docs/decisions/0094)
     normalised = np.array([angle**2 / (3 * written["sigma_angle_deg"] ** 2),
                            shift**2 / (3 * written["sigma_shift_A"] ** 2)])
-    assert 0.6 < normalised[0].mean() < 2.0
-    assert 0.6 < normalised[1].mean() < 2.5
+    assert 0.4 < normalised[0].mean() < 2.0
+    assert 0.4 < normalised[1].mean() < 2.5
 
 
 def test_global_search_does_not_use_the_given_orientations(project, tmp_path):
