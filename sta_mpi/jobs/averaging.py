@@ -186,8 +186,8 @@ def memory_plan(setup: Setup, ranks: int = 1) -> MemoryPlan:
     grid, cut, box = setup.sizes.grid_px, setup.frame.cut_px, setup.frame.box_px
     n_tilts = max(ts.n_tilts for ts in setup.inputs.used_series)
     one_sum = 4.0 * math.prod(setup.sizes.sum_shape)
-    patches = n_tilts * (4.0 * box**2 + 24.0 * grid * (grid // 2 + 1))
-    transfer = n_tilts * (4.0 * cut * (cut // 2 + 1) + 8.0 * grid * (grid // 2 + 1))
+    patches = n_tilts * (4.0 * box**2 + 28.0 * grid * (grid // 2 + 1))
+    transfer = n_tilts * (4.0 * cut * (cut // 2 + 1) + 12.0 * grid * (grid // 2 + 1))
     return MemoryPlan(
         {"sums of a unit": one_sum, "patches of a particle": patches, "transfer": transfer,
          "inversion": (3.5 + 4.5 / ranks) * one_sum},

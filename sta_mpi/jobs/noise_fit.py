@@ -52,7 +52,8 @@ class NoiseJob:
     def _sample(self, half: int) -> NDArray[np.intp]:
         """Particles of a half, spread over the series by row order."""
         rows = np.flatnonzero(self.setup.half == half)
-        return rows[:: max(1, len(rows) // NOISE_PARTICLES)][:NOISE_PARTICLES]
+        n = min(len(rows), NOISE_PARTICLES)
+        return rows[np.arange(n) * len(rows) // max(n, 1)]
 
     def units(self) -> list[Unit]:
         """A few particles of one series and half each."""
