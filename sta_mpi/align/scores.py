@@ -56,6 +56,21 @@ def with_gain(samples: Samples, gain: Floats) -> Samples:
                    weight_rft=samples.weight_rft * curve)
 
 
+def without_wedge(samples: Samples) -> Samples:
+    """Samples whose weight is the mean of its shell: a search that knows of no missing wedge.
+
+    The power of a reference is then that of all orientations, and its product with the data decides
+    (PEET's flgWedgeWeight = 0 and CCMode = 0).
+    """
+    weight = samples.weight_rft.astype(np.float64)
+    n = weight.shape[-2]
+    mean = shell_means(weight if isinstance(samples, BoxSamples) else weight.mean(axis=0))
+    even = np.interp(radius_rft(weight.shape if isinstance(samples, BoxSamples)
+                                else weight.shape[1:]), np.arange(n // 2 + 1), mean)
+    return replace(samples, weight_rft=np.broadcast_to(
+        even.astype(np.float32), weight.shape).copy())
+
+
 def wiener_from_half_fsc(fsc: Floats) -> Floats:
     """Filter of a half map that makes it the best estimate of the structure: its FSC, 0..1.
 

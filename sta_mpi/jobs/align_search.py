@@ -13,7 +13,13 @@ from numpy.typing import NDArray
 from sta_mpi.align.grid_search import Band
 from sta_mpi.align.pose import Pose
 from sta_mpi.align.reference import Reference, prepare_reference
-from sta_mpi.align.scores import Samples, flat_gain, wiener_from_half_fsc, with_gain
+from sta_mpi.align.scores import (
+    Samples,
+    flat_gain,
+    wiener_from_half_fsc,
+    with_gain,
+    without_wedge,
+)
 from sta_mpi.geometry.peet import peet_from_rp2t
 from sta_mpi.geometry.rotations import angular_distance_deg, rotation_from_vector
 from sta_mpi.jobs.averaging import Setup
@@ -116,6 +122,7 @@ class Limits:
                                       current poses
     along_peet_axes : bool            the shifts of a grid count along the axes that PEET gives a
                                       particle
+    has_wedge : bool                  searches know what a particle has not measured
     """
 
     starts: Floats
@@ -124,6 +131,7 @@ class Limits:
     reference_gain: Floats
     centre: tuple[Floats, Floats] | None = None
     along_peet_axes: bool = False
+    has_wedge: bool = True
 
 
 @dataclass(frozen=True)
@@ -210,6 +218,8 @@ def weighted_samples(search: Search, samples: Samples, shell_power: Floats, half
         samples = with_gain(samples, flat_gain(samples, shell_power))
     if search.limits is not None:
         samples = with_gain(samples, search.limits.sample_gain)
+        if not search.limits.has_wedge:
+            samples = without_wedge(samples)
     if search.noise_gain is not None:
         samples = with_gain(samples, search.noise_gain[half - 1])
     return samples

@@ -63,11 +63,11 @@ KEYS: dict[str, KeyUse] = {
     "sampleSphere": _yes("iteration 1: --search global, half: within 90 degrees; the list itself "
                          "with --search grid"),
     "sampleInterval": _yes("step of sampleSphere"),
-    "CCMode": _own("score ncc with the noise of the data, in both modes; --score fsc adds the "
-                   "FSC", 1.0),
+    "CCMode": _yes("score ncc with the noise of the data (--score fsc adds the FSC); 0: searches "
+                   "know of no wedge"),
     "flgAbsValue": _own("the signed correlation is maximised: a match of inverted contrast is "
                         "none", 0.0),
-    "flgWedgeWeight": _own("alignment always weighs by what was measured", 1.0),
+    "flgWedgeWeight": _yes("0: searches know of no wedge, averages do; without the key: 1"),
     "edgeShift": _yes("--edge-shift-px"),
     "flgFPWedgeMask": _own("exact weights (--tomograms) are real-valued, binary ones are not",
                            0.0),

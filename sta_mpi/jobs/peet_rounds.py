@@ -85,7 +85,7 @@ def peet_search(i_round: int, state: LoopPoses, parameters: AlignParameters, run
     limits = Limits(
         np.eye(3)[None] if is_global else _start_turns(iteration),
         _tilt_limit(iteration, sphere), *shell_gains(iteration, box, run.is_filter_on_reference),
-        centre, run.has_particle_axes)
+        centre, run.has_particle_axes, run.has_wedge)
     rotations, step_deg, given = _rotations(
         iteration, sphere, run, parameters, is_grid, is_global, max_angle)
     if is_grid:

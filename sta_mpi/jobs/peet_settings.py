@@ -79,6 +79,7 @@ class PeetRun:
     is_filter_on_reference: bool
     is_strict: bool
     has_particle_axes: bool
+    has_wedge: bool
     mask: MaskSettings
     fold: int
     thresholds: list[int]
@@ -130,7 +131,7 @@ def read_peet_run(path: Path) -> PeetRun:
         _edge_shift(read), read.integer("nWeightGroup", 8, range(33)),
         read.flag("flgElevationCompensation", False), read.flag("flgFilterRefOnly", False),
         read.flag("flgStrictSearchLimits", False), read.flag("flgSearchAlongParticleAxes", False),
-        _mask(read),
+        _has_wedge(read), _mask(read),
         read.integer("cNSymmetricAveraging", 1, range(33)) or 1,
         sorted({int(t) for t in thresholds}), read.flag("refFlagAllTom", True),
         read.flag("lstFlagAllTom", True), _classes(read), _numbers(read, "excludeList",
@@ -138,6 +139,12 @@ def read_peet_run(path: Path) -> PeetRun:
         _numbers(read, "includeList", len(volumes)), read.flag("flgRandomize", False),
         read.flag("flgRemoveDuplicates", False), read.flag("flgNoReferenceRefinement", False),
         _file_stem(read, "alignedBaseName"))
+
+
+def _has_wedge(read: PrmReader) -> bool:
+    """Whether searches know what the particles have not measured; CCMode 0 has no such form."""
+    mode, weighs = read.integer("CCMode", 1, (0, 1)), read.flag("flgWedgeWeight", True)
+    return mode == 1 and weighs
 
 
 def _iterations(read: PrmReader) -> list[Iteration]:

@@ -1,5 +1,6 @@
 """Settings of a PEET project: what is read, searched, selected and told, without running it."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 from click.testing import CliRunner
 from peet_files import cell, changed, peet_rotation, write_motl, write_project
 
+from sta_mpi.align.observation import BoxSamples
 from sta_mpi.cli.main import cli
 from sta_mpi.errors import FormatError, InputError, InputWarning, StaMpiError
 from sta_mpi.formats.peet_prm import read_prm
@@ -14,6 +16,7 @@ from sta_mpi.formats.relion_particles import read_particles
 from sta_mpi.formats.relion_tomograms import read_tomograms
 from sta_mpi.geometry.rotations import angular_distance_deg
 from sta_mpi.jobs.align import describe
+from sta_mpi.jobs.align_search import weighted_samples
 from sta_mpi.jobs.align_state import start_state
 from sta_mpi.jobs.parameters.align import AlignParameters
 from sta_mpi.jobs.peet_align import _log_keys, prepare
@@ -147,6 +150,22 @@ def test_shifts_of_a_grid_count_along_the_axes_of_the_motive_list_where_asked_fo
     assert np.abs(far - plain.shifts_px[np.abs(plain.shifts_px[:, 1]) == 2]).max() > 0.1
 
 
+@pytest.mark.parametrize(("values", "has_wedge"), [
+    ({}, True), ({"flgWedgeWeight": "0"}, False), ({"flgWedgeWeight": "1"}, True),
+    ({"CCMode": "0", "flgWedgeWeight": "1"}, False)])
+def test_searches_know_of_the_wedge_unless_the_project_says_otherwise(project, values, has_wedge):
+    search = searches_of(project, **values)[0]
+    samples = BoxSamples(np.ones((8, 8, 5), np.complex64),
+                         np.random.default_rng(1).random((8, 8, 5)).astype(np.float32), np.eye(3))
+    box = replace(search, limits=replace(search.limits, sample_gain=np.ones(5)))
+    weight = weighted_samples(box, samples, np.ones(5), 1).weight_rft
+    assert (weight == samples.weight_rft).all() == has_wedge
+    if not has_wedge:
+        assert weight[0, 0, 2] == weight[0, 2, 0] == weight[2, 0, 0] == weight[-2, 0, 0]
+        # frequencies (0, 0, +-2) and so on, and those between that round to the same shell
+        assert 0.3 < weight[0, 0, 2] < 0.7
+
+
 def test_ranges_become_limits_of_the_engine_or_the_literal_list(project):
     first, second = searches_of(project)
     assert (first.kind, second.kind) == ("local", "local")
@@ -272,7 +291,7 @@ def test_every_key_of_the_real_project_is_known_and_told(data_dir):
     assert all(row[2] in ("honoured", "otherwise", "ignored") for row in rows)
     told = " ".join(reports(prm))
     assert "relativeOrient" in told
-    assert "flgWedgeWeight = 0" in told
+    assert "flgWedgeWeight" not in told    # its 0 is honoured
     assert "debugLevel" not in told    # asks for nothing
 
 
