@@ -21,6 +21,9 @@ def leave_room(source: Any, runtime: Any, max_memory_GiB: float | None,
                plan: Callable[[], MemoryPlan]) -> None:
     """Hold fewer tilt series where all else that a job keeps needs their memory; collective.
 
+    Several ranks hold two at least: when one series ends, some of them work on the next one, and
+    would load in turns what they take from each other.
+
     Parameters
     ----------
     source : Source       changed where it holds tilt series and nothing was read yet
@@ -28,6 +31,8 @@ def leave_room(source: Any, runtime: Any, max_memory_GiB: float | None,
     """
     if not isinstance(source, TiltSeriesSource):
         return
-    while source.n_slots > 1 and room_GiB(plan(), runtime.node_size, max_memory_GiB) < 0:
+    least = min(2 if runtime.node_size > 1 else 1, len(source.inputs.used_series))
+    source.n_slots = max(source.n_slots, least)
+    while source.n_slots > least and room_GiB(plan(), runtime.node_size, max_memory_GiB) < 0:
         source.n_slots -= 1
     source.n_slots = min(runtime.allgather(source.n_slots))
