@@ -89,7 +89,8 @@ class TiltSeriesSource:
     def loaded(self, i_tomo: int) -> Iterator["SeriesImages"]:
         """Images of a series with their statistics, read by the first rank that asks."""
         ts = self.inputs.series[i_tomo]
-        with self._store.load_once(i_tomo, lambda a: self._load(ts, self._images(ts, a))) as flat:
+        with self._store.load_once(i_tomo, lambda a: self._load(ts, self._images(ts, a)),
+                                   for_unit=True) as flat:
             yield self._images(ts, flat)
 
     def observe(self, row: int, offset_A: Floats) -> Any:

@@ -185,6 +185,7 @@ class MpiRuntime(Runtime):
                 window.Free()
 
     def release_all_shared(self) -> None:
+        super().release_all_shared()
         with self._watchdog.guard("release of shared memory"):
             while self._windows:
                 self._windows.pop(next(iter(self._windows))).Free()

@@ -7,7 +7,8 @@ other ranks. Collective methods must be called by all ranks in the same order. O
 
 import os
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -41,6 +42,7 @@ class Runtime:
     can_serve_in_thread : bool   whether rank 0 may use MPI from a second thread
     library : str                MPI library
     wait_limit_s : float         longest wait for another rank
+    is_in_unit : bool            a unit of work is being done
     """
 
     rank = 0
@@ -59,11 +61,28 @@ class Runtime:
         self.stop.install()
         self.activity = "start"
         self.wait_limit_s = wait_limit_s()
+        self.is_in_unit = False
+        self._at_unit_end: list[Callable[[], None]] = []
 
     @property
     def is_root(self) -> bool:
         """Whether this is rank 0."""
         return self.rank == 0
+
+    @contextmanager
+    def unit(self) -> Iterator[None]:
+        """One unit of work: what was taken for it is given back at its end."""
+        self.is_in_unit = True
+        try:
+            yield
+        finally:
+            self.is_in_unit = False
+            for give_back in self._at_unit_end:
+                give_back()
+
+    def at_unit_end(self, give_back: Callable[[], None]) -> None:
+        """Call this whenever a unit has ended."""
+        self._at_unit_end.append(give_back)
 
     # ---- objects -----------------------------------------------------------------
 
@@ -143,6 +162,7 @@ class Runtime:
 
     def release_all_shared(self) -> None:
         """Give back what was not given back singly: a stage of a chain ends; collective."""
+        self._at_unit_end.clear()
 
     def spread_slabs(self, full: NDArray[Any], bounds: Sequence[tuple[int, int]]) -> None:
         """Complete a node-shared array whose planes `bounds[rank]` each rank has filled."""

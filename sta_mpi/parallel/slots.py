@@ -45,25 +45,46 @@ class SlotCache:
         self._texts = runtime.shared_array((n_slots, TEXT_BYTES), np.uint8)
         self._clock = runtime.shared_array((1,), np.int64)
         self._locks = runtime.node_locks()
+        self._kept: tuple[int, int] | None = None
+        runtime.at_unit_end(self._release_kept)
 
     @contextmanager
-    def load_once(self, key: int, loader: Callable[[NDArray[Any]], None]
-                  ) -> Iterator[NDArray[Any]]:
+    def load_once(self, key: int, loader: Callable[[NDArray[Any]], None],
+                  for_unit: bool = False) -> Iterator[NDArray[Any]]:
         """Give the array of `key`, loaded by whichever rank of the node came first.
 
         Parameters
         ----------
         key : int           what to load (index of the tilt series)
         loader : callable   fills the array it is given; DataError marks bad data
+        for_unit : bool     within a unit of work the slot is kept until the unit ends, or until
+                            another key is asked for: where there are fewer slots than groups in
+                            work, ranks would else load in turns what they take from each other
 
         The array is valid, and is not to be changed, inside the `with` block.
         """
+        if self._kept is not None and self._kept[0] == key:
+            yield self._arrays[self._kept[1]]
+            return
+        self._release_kept()
         slot = self._acquire(key, loader)
+        if for_unit and self._runtime.is_in_unit:
+            self._kept = key, slot
+            yield self._arrays[slot]
+            return
         try:
             yield self._arrays[slot]
         finally:
-            with self._lock():
-                self._table[slot, USERS] -= 1
+            self._release(slot)
+
+    def _release_kept(self) -> None:
+        if self._kept is not None:
+            self._release(self._kept[1])
+            self._kept = None
+
+    def _release(self, slot: int) -> None:
+        with self._lock():
+            self._table[slot, USERS] -= 1
 
     def _acquire(self, key: int, loader: Callable[[NDArray[Any]], None]) -> int:
         start = time.monotonic()

@@ -100,7 +100,9 @@ class Worker:
         start = time.monotonic()
         self._runtime.activity = f"unit {unit.id} ({unit.group}) of job {self._job.name}"
         try:
-            self._kept.merge(unit.id, self._job.work(self._context, unit))
+            with self._runtime.unit():
+                partial = self._job.work(self._context, unit)
+            self._kept.merge(unit.id, partial)
         except DataError as error:
             self._kept.quarantined.append(Quarantined(unit.id, unit.group, str(error)))
             answer = Message(Kind.BAD, unit.id, text=str(error))

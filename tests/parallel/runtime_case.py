@@ -127,6 +127,24 @@ def case_slots(runtime):
     assert failures == ["planted: series 5 is damaged"] * 2
     runtime.barrier()
     assert loads.tolist() == [1] * 8, loads
+    few = runtime.slots(1, (10,), np.int64)
+    counts = runtime.shared_array((40,), np.int64)
+
+    def count(key, array):
+        counts[key] += 1
+        array.fill(key)
+
+    for unit in range(4):
+        key = 10 * runtime.node_rank + unit
+        with runtime.unit():
+            for _ in range(20):
+                with few.load_once(key, lambda a, key=key: count(key, a), for_unit=True) as array:
+                    time.sleep(0.0005)
+                    assert (array == key).all()
+    runtime.barrier()
+    # with one slot for all: once a unit, not once for each of its twenty particles
+    assert counts.max() == 1, counts
+    assert counts.sum() == 4 * runtime.node_size
     small = runtime.slots(1, (10,), np.int32)
     for key in range(20):
         with small.load_once(key, lambda array, key=key: array.fill(key)) as array:
