@@ -29,6 +29,7 @@ from sta_mpi.jobs.align_search import (
 )
 from sta_mpi.jobs.averaging import Setup, make_plans
 from sta_mpi.jobs.fixed_parts import log_limit
+from sta_mpi.jobs.sample_units import SampleUnits
 from sta_mpi.jobs.sources import gives_boxes
 from sta_mpi.parallel.devices import select_device
 from sta_mpi.parallel.job import Partial, SumSpec, Unit
@@ -71,6 +72,7 @@ class OracleCheck:
                  tag: str) -> None:
         self.setup, self.search, self._columns, self._tag = setup, search, columns, tag
         self.rows = self._sample()
+        self.sample = SampleUnits(setup, self.rows, UNIT)
 
     def _sample(self) -> NDArray[np.intp]:
         """Aligned particles, drawn anew each round."""
@@ -87,16 +89,7 @@ class OracleCheck:
 
     def units(self) -> list[Unit]:
         """A few particles of one series and half each."""
-        units: list[Unit] = []
-        i_tomo = self.setup.inputs.particles.i_tomo[self.rows]
-        for tomo in np.unique(i_tomo):
-            for half in (1, 2):
-                rows = self.rows[(i_tomo == tomo) & (self.setup.half[self.rows] == half)]
-                for begin in range(0, len(rows), UNIT):
-                    part = rows[begin : begin + UNIT]
-                    units.append(Unit(len(units), self.setup.inputs.series[tomo].name,
-                                      float(len(part)), (half, part)))
-        return units
+        return self.sample.units
 
     def sum_specs(self) -> dict[str, SumSpec]:
         """No sums: rows alone."""

@@ -149,8 +149,9 @@ class RoundLoop:
             return None
         if state.noise_gain is None:
             job = NoiseJob(self.setup, search, tag)
-            state.noise_gain = run_stage(job, self.folder, self.runtime, search.parameters,
-                                         self.checkpoints).outputs
+            state.noise_gain = run_stage(
+                job, self.folder, self.runtime, search.parameters, self.checkpoints,
+                holders=job.sample.holders(self.holders)).outputs
             # as for the grey scale
             self.checkpoints.save_state(self.runtime, *pack(state))
         gain, state.noise_gain = state.noise_gain, None
@@ -163,8 +164,9 @@ class RoundLoop:
                 or search.parameters.oracle_particles == 0):
             return {}
         # the round's checkpoint stays: a resume takes its sums from there and checks again
-        result = run_stage(OracleCheck(self.setup, search, columns, tag), self.folder,
-                           self.runtime, search.parameters, None)
+        job = OracleCheck(self.setup, search, columns, tag)
+        result = run_stage(job, self.folder, self.runtime, search.parameters, None,
+                           holders=job.sample.holders(self.holders))
         return summarise(result.outputs)
 
 

@@ -16,6 +16,7 @@ from sta_mpi.align.residuals import noise_gain, residual_sums
 from sta_mpi.jobs.align_polish import PolishSearcher
 from sta_mpi.jobs.align_search import Search, reference_shapes
 from sta_mpi.jobs.averaging import Setup, make_plans
+from sta_mpi.jobs.sample_units import SampleUnits
 from sta_mpi.jobs.sources import gives_boxes
 from sta_mpi.parallel.devices import select_device
 from sta_mpi.parallel.job import Partial, SumSpec, Unit
@@ -47,7 +48,8 @@ class NoiseJob:
         # the oracle would take as long as for a round
         kind = "local" if search.kind == "grid" else search.kind
         self.search = replace(search, kind=kind, noise_gain=None)
-        self._rows = [self._sample(half) for half in (1, 2)]
+        self._rows = np.sort(np.concatenate([self._sample(half) for half in (1, 2)]))
+        self.sample = SampleUnits(setup, self._rows, UNIT)
 
     def _sample(self, half: int) -> NDArray[np.intp]:
         """Particles of a half, spread over the series by row order."""
@@ -57,29 +59,15 @@ class NoiseJob:
 
     def units(self) -> list[Unit]:
         """A few particles of one series and half each."""
-        units: list[Unit] = []
-        place = 0
-        for half, rows in enumerate(self._rows, start=1):
-            i_tomo = self.setup.inputs.particles.i_tomo[rows]
-            for tomo in np.unique(i_tomo):
-                own = rows[i_tomo == tomo]
-                for begin in range(0, len(own), UNIT):
-                    part = own[begin : begin + UNIT]
-                    units.append(Unit(
-                        len(units), self.setup.inputs.series[tomo].name, float(len(part)),
-                        (half, part, place + np.arange(len(part)))))
-                    place += len(part)
-        return units
+        return self.sample.units
 
     def sum_specs(self) -> dict[str, SumSpec]:
         """No sums: rows alone."""
         return {}
 
     def row_specs(self) -> dict[str, tuple[tuple[int, ...], str]]:
-        """Residual power and weight of the shells of each particle, and its half."""
-        n = sum(map(len, self._rows))
-        return {"sums": ((n, 2, self.setup.sizes.box_px // 2 + 1), "float64"),
-                "half": ((n,), "int32")}
+        """Residual power and weight of the shells of each particle of the sample."""
+        return {"sums": ((len(self._rows), 2, self.setup.sizes.box_px // 2 + 1), "float64")}
 
     def fingerprint(self) -> str:
         """Digest of inputs, parameters and round."""
@@ -94,7 +82,7 @@ class NoiseJob:
 
     def work(self, context: PolishSearcher, unit: Unit) -> Partial:
         """What the likeliest reference leaves of each particle at its likeliest pose."""
-        half, rows, places = unit.payload
+        half, rows = unit.payload
         box = self.setup.sizes.box_px
         values = np.zeros((len(rows), 2, box // 2 + 1))
         for sums, found in zip(values, context.align(rows, half), strict=True):
@@ -105,11 +93,11 @@ class NoiseJob:
             sums[...] = residual_sums(
                 take_band(samples, self.search.band),
                 context.references[half - 1][mode.i_reference], mode.R_p2t, box // 2 + 1)
-        return Partial({}, places, {"sums": values, "half": np.full(len(rows), half, np.int32)})
+        return Partial({}, np.searchsorted(self._rows, rows), {"sums": values})
 
     def finish(self, reduced: Any, runtime: Any) -> Floats:
         """Factors of the shells of data and weights, (2, n_shells), on all ranks."""
-        sums, half = reduced.rows("sums"), reduced.rows("half")
+        sums, half = reduced.rows("sums"), self.setup.half[self._rows]
         box = self.setup.sizes.box_px
         mask = (box_mask(box) if gives_boxes(self.setup.source)
                 else soft_circle(box, box / 2 - 5.0, 5.0))

@@ -183,7 +183,7 @@ def _average(job: AverageJob, loop: RoundLoop, memory: MemoryPlan | None = None)
     """Run a pass at given poses, which counts as a stage of the refinement."""
     result = run_stage(job, loop.folder, loop.runtime, job.setup.parameters, loop.checkpoints,
                        memory)
-    loop.stages.append(result)
+    loop.keep_holders(result)
     loop.tilt_weights = job.tilt_weights
     return result.outputs[0]  # type: ignore[no-any-return]
 
