@@ -52,13 +52,14 @@ def test_run_without_a_second_half_makes_a_map_and_claims_no_resolution(
 
 
 def test_one_particle_moves_where_two_half_sets_would_put_it(project):
-    """The pose of a particle does not depend on there being others (a given reference)."""
-    project.accepts((*SEARCH[:-2], "--iterations", "1", "--noise", "flat"))
+    """The pose of a particle does not depend on there being others (given reference and noise)."""
+    words = (*SEARCH[:-2], "--iterations", "1", "--noise", "flat", "--noise-from", "images")
+    project.accepts(words)
     everyone = project.path("out/particles.star").read_text()
     row = next(line for line in everyone.splitlines() if "TS_01/1 " in line)
     project.path("out").rename(project.path("all"))
     one_particle(project)
-    project.accepts((*SEARCH[:-2], "--iterations", "1", "--noise", "flat"))
+    project.accepts(words)
     alone = project.path("out/particles.star").read_text()
     assert row.split() == next(
         line for line in alone.splitlines() if "TS_01/1 " in line).split()
