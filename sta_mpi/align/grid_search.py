@@ -169,7 +169,7 @@ def score_candidates(band: BandSamples, phases: NDArray[np.float32], reference: 
 
 
 def band_slices(band: BandSamples, reference: Reference, R_p2t: Floats
-                 ) -> NDArray[np.complex64]:
+                ) -> NDArray[np.complex64]:
     """Reference at the samples of a band, for rotations (K, 3, 3): (K, m, p)."""
     axes = band.rotation[None] @ R_p2t[:, None]
     k, m = axes.shape[:2]

@@ -61,6 +61,7 @@ class GridSearcher:
             moved_px(self._setup, search, row))
         power = self._references[half - 1][i_reference].shell_power
         return take_band(weighted_samples(search, samples, power, half), search.band)
+
     def scores(self, row: int, band: BandSamples, i_reference: int, half: int,
                candidates: Floats) -> Scores:
         """Cross terms and powers of candidate orientations times the search's shifts."""

@@ -31,7 +31,7 @@ from pathlib import Path
 
 JOBS = {"average": "AverageJob", "align_rounds": "AlignRound", "simulate": "SimulateJob",
         "extract": "ExtractJob", "local_resolution": "LocalResolutionJob",
-        "pca_rounds": "PcaRound", "align_check": "OracleCheck",
+        "pca_rounds": "PcaRound", "align_check": "OracleCheck", "noise_fit": "NoiseJob",
         "tomogram": "TomogramJob", "match_scan": "ScanJob", "match_refine": "RefineJob"}
 
 
