@@ -82,6 +82,7 @@ class RoundLoop:
         tag = f"{self.folder.fingerprint}round{search.i_round}"
         search = replace(search, noise_gain=self._noise(search, state, tag))
         grey = self._grey(search, state, tag)
+        state.noise_gain = state.grey = None
         parameters = search.parameters
         job = AlignRound(setup, search, grey, options, tag)
         memory = self.first_memory(search)
@@ -140,8 +141,7 @@ class RoundLoop:
             state.grey = fit_grey_scale(rows, self.setup.half)
             # a resume goes straight to the round: checkpoints of a repeated fit would hide its own
             self.checkpoints.save_state(self.runtime, *pack(state))
-        grey, state.grey = state.grey or (1.0, 1.0), None
-        return grey
+        return state.grey or (1.0, 1.0)
 
     def _noise(self, search: Search, state: LoopPoses, tag: str) -> Floats | None:
         """Factors that bring the noise of the search to what the references leave."""
@@ -154,8 +154,7 @@ class RoundLoop:
                 holders=job.sample.holders(self.holders)).outputs
             # as for the grey scale
             self.checkpoints.save_state(self.runtime, *pack(state))
-        gain, state.noise_gain = state.noise_gain, None
-        return gain
+        return state.noise_gain
 
     def _check(self, search: Search, columns: dict[str, NDArray[Any]], tag: str
                ) -> dict[str, float]:
