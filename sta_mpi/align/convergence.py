@@ -36,16 +36,18 @@ def shell(numbers: Numbers, span_A: float) -> float:
     return span_A / resolution_A if 0 < resolution_A < float("inf") else 0.0
 
 
-def has_converged(history: Sequence[Numbers], span_A: float) -> bool:
+def has_converged(history: Sequence[Numbers], span_A: float, first_shell: float = 0.0) -> bool:
     """Whether more rounds would change nothing: no resolution gained, poses at rest.
 
     Parameters
     ----------
     history : accepted rounds, the last one local
+    first_shell : shell that poses before the first round had reached, 0 where unknown: they count
+        as a round then
     """
-    if len(history) <= PATIENCE or history[-1]["is_global"] > 0:
+    shells = [first_shell] * (first_shell > 0) + [shell(h, span_A) for h in history]
+    if len(shells) <= PATIENCE or history[-1]["is_global"] > 0:
         return False
-    shells = [shell(h, span_A) for h in history]
     if max(shells[-PATIENCE:]) > max(shells[:-PATIENCE]) + 0.5:
         return False
     last, turns = history[-1], [h["median_turn_deg"] for h in history[:-1]]

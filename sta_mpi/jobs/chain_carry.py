@@ -21,6 +21,9 @@ _POSES = ("optimisation_set", "particles")
 _SEARCHES = frozenset({"align", "refine", "classify"})
 """Commands whose first low-pass is the resolution reached before."""
 
+_OTHER_START = frozenset({"reference", "halves", "search", "particles"})
+"""Parameters of `refine` by which it may not go on from the poses and half-sets of a stage."""
+
 _ONE_MAP = {"mask": "map", "recenter": "reference", "symmetrize": "reference"}
 """Commands that take one map, and the parameter that names it."""
 
@@ -108,9 +111,17 @@ def _same_grid(first: Path, second: Path) -> bool:
 
 
 def _lowpass(stage: Stage, values: dict[str, Any], done: Sequence[DoneStage]) -> Carried:
-    """Searches begin where the FSC of the last search ended."""
-    if stage.command not in _SEARCHES or "lowpass_A" in values:
+    """Searches begin where the FSC of the last search ended.
+
+    A refinement that goes on from another takes the FSC of its own average: at a finer pixel the
+    poses reach farther than the Nyquist limit of the stage before.
+    """
+    if stage.command not in _SEARCHES or {"lowpass_A", "start_at_fsc"} & set(values):
         return {}
+    if stage.command == "refine" and not _OTHER_START & set(values):
+        searches = [d for d in done if d.command in _SEARCHES]
+        if searches and searches[-1].command == "refine":
+            return {"start_at_fsc": (True, searches[-1].name)}
     for d in reversed(done):
         resolution_A = d.results.get("resolution_A")
         if d.command in _SEARCHES and isinstance(resolution_A, int | float):

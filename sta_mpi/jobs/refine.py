@@ -50,6 +50,9 @@ MOST_GLOBAL = 5
 SETTLED_SHARE = 0.05
 """Share of particles that still change their optimum below which searches become local."""
 
+WIDEST = 3
+"""Shells below Nyquist at which the widest band ends."""
+
 RANGE_OF_CHANGES = 8.0
 """Limits of a round as a multiple of the median change in the round before."""
 
@@ -71,6 +74,9 @@ def prepare_setup(parameters: RefineParameters) -> Setup:
     kind = search_kind(parameters.search, parameters.global_order, inputs.particles.R_p2t)
     check_options(parameters, kind, kind == "local" or parameters.iterations > 1)
     check_fixed(parameters, kind, inputs.particles)
+    if parameters.start_at_fsc and (kind != "local" or parameters.reference):
+        raise UsageError("--start-at-fsc begins at the given poses with their own average: it "
+                         "goes with --search local, and without --reference.")
     if len(parameters.reference) > 1:
         raise UsageError("refine takes one reference (or a pair with half1 and half2 in their "
                          "names: give one of the two). For several use classify.")
@@ -128,7 +134,7 @@ def _rounds(parameters: RefineParameters, setup: Setup, options: MapOptions, loo
             if parameters.accept_if_better:
                 entry["accepted"], entry["finished"] = 0.0, 1.0
                 trial = replace(state, history=trial.history, round_done=trial.round_done)
-        elif has_converged(_accepted(trial), span_A):
+        elif has_converged(_accepted(trial), span_A, _first_shell(parameters, trial, span_A)):
             entry["finished"] = 1.0
         state = trial
         loop.checkpoints.save_state(loop.runtime, *pack(state))
@@ -152,6 +158,12 @@ def _given_if_better(parameters: RefineParameters, setup: Setup, state: LoopPose
 def _accepted(state: LoopPoses) -> list[dict[str, float]]:
     """Rounds that count; the average at the given poses, round 0, is for comparison alone."""
     return [h for h in state.history if h["round"] > 0 and h.get("accepted", 1.0) > 0]
+
+
+def _first_shell(parameters: RefineParameters, state: LoopPoses, span_A: float) -> float:
+    """Shell of the given poses' FSC where the first round begins there, else 0."""
+    start = [h for h in state.history if h["round"] == 0]
+    return shell(start[0], span_A) if parameters.start_at_fsc and start else 0.0
 
 
 def _is_finished(state: LoopPoses) -> bool:
@@ -199,9 +211,11 @@ def _final_pass(setup: Setup, state: LoopPoses, options: MapOptions, loop: Round
 
 
 def _empty_search(parameters: RefineParameters, setup: Setup) -> Search:
-    """The first round with empty references, for sizes."""
-    state = start_state(setup, np.zeros((2, 1, *(setup.sizes.box_px,) * 3), np.float32))
-    return make_search(state, parameters, setup, None)
+    """A first round with empty references and the widest band, for sizes."""
+    box = setup.sizes.box_px
+    state = start_state(setup, np.zeros((2, 1, *(box,) * 3), np.float32))
+    search = make_search(state, parameters, setup, None)
+    return replace(search, band=Band(search.band.r_min, float(box // 2 - WIDEST)))
 
 
 def make_search(state: LoopPoses, parameters: RefineParameters, setup: Setup,
@@ -210,7 +224,7 @@ def make_search(state: LoopPoses, parameters: RefineParameters, setup: Setup,
     voxel_A, box = setup.sizes.voxel_A, setup.sizes.box_px
     rounds = _accepted(state)
     last = rounds[-1] if rounds else None
-    band = _band(parameters, rounds, box, voxel_A)
+    band = _band(parameters, state, box, voxel_A)
     kind = search_kind(parameters.search, parameters.global_order, setup.inputs.particles.R_p2t)
     is_global = kind == "global" and (last is None or (
         len(rounds) < MOST_GLOBAL and last["is_global"] > 0
@@ -243,10 +257,12 @@ def make_search(state: LoopPoses, parameters: RefineParameters, setup: Setup,
     return without_fixed(search, setup.inputs.particles)
 
 
-def _band(parameters: RefineParameters, rounds: list[dict[str, float]], box: int, voxel_A: float
-          ) -> Band:
+def _band(parameters: RefineParameters, state: LoopPoses, box: int, voxel_A: float) -> Band:
     """The first round's low-pass, then as far as the FSC of the last accepted round."""
     span_A = box * voxel_A
-    r_max = shell(rounds[-1], span_A) if rounds else span_A / parameters.lowpass_A
+    rounds = _accepted(state)
+    r_max = (shell(rounds[-1], span_A) if rounds
+             else _first_shell(parameters, state, span_A) or span_A / parameters.lowpass_A)
     r_min = 0.0 if parameters.highpass_A is None else span_A / parameters.highpass_A
-    return Band(r_min, float(np.clip(r_max, max(LEAST_SHELLS, r_min + 1), box // 2 - 3)))
+    return Band(r_min, float(np.clip(r_max, max(LEAST_SHELLS, r_min + 1),
+                                     box // 2 - WIDEST)))

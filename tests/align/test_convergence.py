@@ -32,6 +32,14 @@ def test_poses_that_go_to_and_fro_end_a_refinement():
     assert has_converged(history, SPAN_A)
 
 
+def test_poses_that_had_the_resolution_before_count_as_a_round():
+    history = [entry(20.0, 0.4), entry(20.0, 0.3)]
+    assert not has_converged(history, SPAN_A)
+    assert has_converged(history, SPAN_A, first_shell=16.0)
+    assert not has_converged(history, SPAN_A, first_shell=14.0)
+    assert not has_converged(history[:1], SPAN_A, first_shell=16.0)
+
+
 def test_a_global_round_is_never_the_last():
     history = [entry(20.0), entry(20.0), entry(20.0), entry(20.0, 0.1, is_global=1.0)]
     assert not has_converged(history, SPAN_A)

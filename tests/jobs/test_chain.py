@@ -99,12 +99,28 @@ def test_newest_results_go_on_and_the_file_wins(chain_file, tmp_path):
                    {"half1": "h1.mrc", "half2": "h2.mrc", "map": "m.mrc"})]
     values, notes = stage_values(chain, chain.stages[0], before)
     assert values["optimisation_set"] == str(tmp_path / "select" / "chosen.star")
-    assert (values["lowpass_A"], values["symmetry"]) == (21.0, "C6")
+    assert (values["start_at_fsc"], values["symmetry"]) == (True, "C6")
+    assert "lowpass_A" not in values
     assert any("from stage select" in note for note in notes)
     values, _ = stage_values(chain, chain.stages[1], before)
     assert (values["lowpass_A"], values["symmetry"]) == (50.0, "C2")
+    assert "start_at_fsc" not in values
     values, _ = stage_values(chain, chain.stages[2], before)
     assert values["half2"] == str(tmp_path / "bin2" / "h2.mrc")
+
+
+@pytest.mark.parametrize("stage", [
+    {"command": "refine", "reference": ["ref.mrc"]},    # another reference than its average
+    {"command": "refine", "halves": "clusters"},        # half-sets that have seen each other
+    {"command": "align"}])
+def test_a_search_that_does_not_go_on_from_a_refinement_begins_at_its_resolution(
+        chain_file, tmp_path, stage):
+    chain = read_chain(chain_file({"name": "next", "box_px": 32, **stage}))
+    before = [done("bin2", "refine", tmp_path, {"resolution_A": 21.0},
+                   {"optimisation_set": "set.star"})]
+    values, _ = stage_values(chain, chain.stages[0], before)
+    assert values["lowpass_A"] == 21.0
+    assert "start_at_fsc" not in values
 
 
 @pytest.mark.parametrize(("box_A", "pixel_A", "expected"),

@@ -80,6 +80,29 @@ def test_the_set_of_a_refinement_goes_into_the_next_command(project, tmp_path):
     assert again["resolution_A"] == pytest.approx(results(project / "one")["resolution_A"])
 
 
+def test_a_refinement_that_begins_at_the_fsc_of_its_poses_needs_no_round_to_reach_it(
+        project, tmp_path):
+    base = ["refine", "--optimisation-set", project / "one/run_optimisation_set.star", "--box-px",
+            40, "--noise", "flat", "--oracle-particles", 0, "--iterations", 6, "--quiet"]
+    run(*base, "--lowpass-A", 40, "-o", tmp_path / "coarse")
+    run(*base, "--start-at-fsc", "-o", tmp_path / "fine")
+    coarse, fine = results(tmp_path / "coarse"), results(tmp_path / "fine")
+    assert (coarse["converged"], fine["converged"]) == (True, True)
+    assert fine["resolution_A"] == coarse["resolution_A"]
+    assert fine["rounds"] == 2 < coarse["rounds"]
+
+
+@pytest.mark.parametrize("option", [["--reference", "sim/truth.mrc"], ["--search", "global"]])
+def test_start_at_the_fsc_is_refused_where_the_average_is_not_the_reference(
+        project, tmp_path, option):
+    option = [project / word if word.startswith("sim/") else word for word in option]
+    result = CliRunner().invoke(cli, list(map(str, [
+        "refine", "--optimisation-set", project / "one/run_optimisation_set.star", "--box-px", 40,
+        "--start-at-fsc", *option, "-o", tmp_path / "refused"])))
+    assert result.exit_code == 2
+    assert "without --reference" in result.output
+
+
 @pytest.mark.mpi
 def test_a_refinement_gives_the_same_bits_on_one_and_three_ranks(project, tmp_path, mpirun):
     done = mpirun(3, "-m", "sta_mpi", *map(str, words(project)), "-o", str(tmp_path / "three"),

@@ -16,6 +16,10 @@ class RefineParameters(SearchParameters):
     lowpass_A: float = Field(
         60.0, gt=0, description="Low-pass of the reference in the first round [Å]; later rounds go "
         "as far as the FSC of their half maps.")
+    start_at_fsc: bool = Field(
+        False, description="The first round goes as far as the FSC of the average at the given "
+        "poses, in place of --lowpass-A: for poses of a refinement that kept the half-sets apart. "
+        "The references are that average.")
     iterations: int = Field(20, ge=1, le=100, description="Most rounds.")
     angle_range_deg: float = Field(
         12.0, gt=0, description="Largest rotation away from the current pose in the first local "
