@@ -39,6 +39,7 @@ from sta_mpi.jobs.reconstruction import Maps, map_options
 from sta_mpi.jobs.reference_files import read_mask, read_references, reference_files
 from sta_mpi.jobs.search_options import LEAST_SHELLS, check_band, check_options
 from sta_mpi.jobs.store_plan import describe_store
+from sta_mpi.jobs.tilt_weights import weight_section
 from sta_mpi.parallel.accumulators import engine_memory
 
 Floats = NDArray[np.float64]
@@ -111,8 +112,10 @@ def run(parameters: AlignParameters, folder: JobFolder, runtime: Any) -> JobOutc
     if not runtime.is_root:
         return JobOutcome()
     setup = replace(setup, inputs=with_table(setup.inputs, folder.path))
-    return write_outputs(parameters, folder, setup, state, [m for m in maps if m is not None],
-                         loop.stages)
+    outcome = write_outputs(parameters, folder, setup, state, [m for m in maps if m is not None],
+                            loop.stages)
+    outcome.sections += weight_section(setup, loop.tilt_weights)
+    return outcome
 
 
 def _check(parameters: AlignParameters, setup: Setup) -> None:

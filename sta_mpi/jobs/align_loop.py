@@ -16,7 +16,7 @@ from sta_mpi.jobs.averaging import Setup, check_any_seen
 from sta_mpi.jobs.engine import run_stage
 from sta_mpi.jobs.folder import JobFolder
 from sta_mpi.jobs.held_series import leave_room
-from sta_mpi.jobs.noise_fit import NoiseJob, is_fitted
+from sta_mpi.jobs.noise_fit import NoiseJob, excess_noise, is_fitted
 from sta_mpi.jobs.particle_store import ParticleStore
 from sta_mpi.jobs.reconstruction import MapOptions, Maps, map_options, write_maps
 from sta_mpi.jobs.store_plan import make_store_plan
@@ -110,6 +110,8 @@ class RoundLoop:
             **round_summary(before_R, before_offset, state, aligned, search),
             "resolution_A": float(resolution), **numbers})
         state.round_done = search.i_round + 1
+        if search.noise_gain is not None:
+            state.excess[state.round_done] = excess_noise(search)
         for k, m in enumerate(maps):
             if m is not None:
                 of_class = "" if len(maps) == 1 else f"class{k + 1:03d}_"

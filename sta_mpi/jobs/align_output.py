@@ -53,7 +53,7 @@ def write_outputs(parameters: AlignParameters, folder: JobFolder, setup: Setup,
     results = {"particles": len(particles), "rounds": state.round_done, **state.history[-1],
                **map_results(maps[largest]), **engine_results(*stages)}
     sections = align_sections(
-        maps[largest], particles, setup, state.columns, state.history, parameters)
+        maps[largest], particles, setup, state, state.history, parameters)
     warnings = [*left_out_warnings(stages), *_empty_halves(maps), *_warnings(state),
                 *contrast_warnings(setup.source.kind, maps[largest].merged.data)]
     return JobOutcome(results, outputs, sections, warnings, stages)

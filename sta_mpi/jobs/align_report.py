@@ -1,24 +1,22 @@
 """Report sections of `align`: what the rounds did to the poses."""
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
 
 from sta_mpi.data import Particles
 from sta_mpi.geometry.rotations import angular_distance_deg
+from sta_mpi.jobs.align_state import LoopPoses
 from sta_mpi.jobs.averaging import Setup
 from sta_mpi.jobs.map_report import map_sections
 from sta_mpi.jobs.parameters.align import SearchParameters
 from sta_mpi.jobs.reconstruction import Maps
 from sta_mpi.report.content import Figure, Section, Table
-from sta_mpi.report.figures import pose_change, score_histogram
+from sta_mpi.report.figures import noise_excess, pose_change, score_histogram
 
 
-def align_sections(maps: Maps, particles: Particles, setup: Setup,
-                   columns: dict[str, NDArray[Any]], history: list[dict[str, float]],
-                   parameters: SearchParameters) -> list[Section]:
+def align_sections(maps: Maps, particles: Particles, setup: Setup, state: LoopPoses,
+                   history: list[dict[str, float]], parameters: SearchParameters) -> list[Section]:
     """Maps as in average, then rounds, scores and pose changes."""
+    columns = state.columns
     before = setup.inputs.particles
     used = columns["n_slices"] > 0
     turn = angular_distance_deg(before.R_p2t, particles.R_p2t)[used]
@@ -47,4 +45,20 @@ def align_sections(maps: Maps, particles: Particles, setup: Setup,
             Figure("Scores", scores,
                    "One peak, alike in both halves. A second peak at low scores is wrong picks; "
                    "a series that stands apart has another geometry or defocus.")])
-    return [rounds, *map_sections(maps, particles, parameters.symmetry)]
+    return [rounds, *noise_section(setup, state),
+            *map_sections(maps, particles, parameters.symmetry)]
+
+
+def noise_section(setup: Setup, state: LoopPoses) -> list[Section]:
+    """Noise that the first and the last search met; nothing where none was fitted."""
+    if not state.excess:
+        return []
+    first, last = min(state.excess), max(state.excess)
+    curves = {} if first == last else {f"round {first}": state.excess[first].mean(axis=0)}
+    curves |= {f"round {last}, half {half}": state.excess[last][half - 1] for half in (1, 2)}
+    return [Section("Noise", figures=[Figure(
+        "What the references leave, relative to the noise of the images",
+        noise_excess(curves, setup.sizes.voxel_A, setup.sizes.box_px),
+        "1: nothing but noise. A rise at low frequencies is what surrounds the particle "
+        "(neighbours, a membrane); one at high frequencies that stays from round to round is "
+        "signal that the geometry blurs: tilts out of place, a wrong defocus, mixed states.")])]

@@ -29,6 +29,8 @@ class LoopPoses:
     history : list of dict              one entry a round
     grey : (2,) or None                 grey scales of the round in hand, once they are known
     noise_gain : (2, n_shells) or None  factors of the noise of the round in hand, once known
+    excess : dict                       excess noise (2, n_shells) of each round's search, NaN
+                                        outside its band; rounds that fit no noise are left out
     best : dict                         arrays of the best of several starts so far (classify)
     """
 
@@ -42,6 +44,7 @@ class LoopPoses:
     history: list[dict[str, float]] = field(default_factory=list)
     grey: tuple[float, float] | None = None
     noise_gain: Floats | None = None
+    excess: dict[int, Floats] = field(default_factory=dict)
     best: dict[str, NDArray[Any]] = field(default_factory=dict)
 
     def move(self, R_p2t: Floats, offset_A: Floats, aligned: NDArray[np.bool_],
@@ -70,6 +73,7 @@ def pack(state: LoopPoses) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
     if state.noise_gain is not None:
         arrays["noise_gain"] = state.noise_gain
     arrays |= {f"column_{name}": values for name, values in state.columns.items()}
+    arrays |= {f"excess_{i_round}": values for i_round, values in state.excess.items()}
     arrays |= {f"best_{name}": values for name, values in state.best.items()}
     return {"round_done": state.round_done, "history": state.history, "grey": state.grey}, arrays
 
@@ -81,9 +85,11 @@ def unpack(saved: LoopState | None) -> LoopPoses | None:
     arrays, position = saved.arrays, saved.position
     columns, best = ({name.removeprefix(prefix): values for name, values in arrays.items()
                       if name.startswith(prefix)} for prefix in ("column_", "best_"))
+    excess = {int(name.removeprefix("excess_")): values for name, values in arrays.items()
+              if name.startswith("excess_")}
     grey = position["grey"]
     return LoopPoses(int(position["round_done"]), arrays["R_p2t"], arrays["offset_A"],
                      arrays["anchor_A"], arrays["references"], arrays["fsc"], columns,
                      position["history"],
                      None if grey is None else (float(grey[0]), float(grey[1])),
-                     arrays.get("noise_gain"), best)
+                     arrays.get("noise_gain"), excess, best)

@@ -5,6 +5,7 @@ from numpy.typing import NDArray
 
 from sta_mpi.formats.containers import read_h5
 from sta_mpi.formats.mrc import read_mrc
+from sta_mpi.jobs.align_report import noise_section
 from sta_mpi.jobs.align_state import LoopPoses
 from sta_mpi.jobs.averaging import Setup
 from sta_mpi.jobs.folder import JobFolder
@@ -27,7 +28,7 @@ def class_sections(folder: JobFolder, parameters: ClassifyParameters, setup: Set
         sections.append(_contest(state))
     if folder.file("components.h5").exists():
         sections.append(_components(folder, setup))
-    return sections
+    return [*sections, *noise_section(setup, state)]
 
 
 def _classes(setup: Setup, state: LoopPoses, maps: list[Maps], posteriors: Floats) -> Section:

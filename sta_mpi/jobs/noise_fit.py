@@ -38,6 +38,19 @@ def is_fitted(search: Search) -> bool:
             and search.kind != "given")
 
 
+def excess_noise(search: Search) -> Floats:
+    """Noise of each shell of the search as a multiple of that of the images, NaN beyond its band.
+
+    Returns
+    -------
+    (2, n_shells), of both half-sets
+    """
+    assert search.noise_gain is not None
+    shell = np.arange(search.noise_gain.shape[1])
+    is_searched = (shell >= search.band.r_min) & (shell <= search.band.r_max)
+    return np.where(is_searched, 1.0 / search.noise_gain, np.nan)
+
+
 class NoiseJob:
     """Residuals of some particles of both half-sets."""
 

@@ -67,7 +67,7 @@ def write_refinement(parameters: RefineParameters, folder: JobFolder, setup: Set
                **engine_results(*stages)}
     rounds = [h for h in state.history if h["round"] > 0]
     sections = [round_section(folder, setup.sizes, state.history),
-                *align_sections(maps, particles, setup, state.columns, rounds, parameters)]
+                *align_sections(maps, particles, setup, state, rounds, parameters)]
     warnings = [*left_out_warnings(stages), *_warnings(setup, state, span_A)]
     return JobOutcome(results, outputs, sections, warnings, stages)
 

@@ -47,6 +47,8 @@ CASES = {
         [(0.143, 11.0), (0.5, 20.0)]),
     "fsc-nan": lambda: figures.fsc_curves({"a": np.full(13, np.nan)}, 4.0, 24, [(0.5, np.inf)]),
     "fsc-none": lambda: figures.fsc_curves({}, 4.0, 24),
+    "noise": lambda: figures.noise_excess({"half 1": [np.nan, 3.0, 1.0]}, 4.0, 24),
+    "noise-none": lambda: figures.noise_excess({}, 4.0, 24),
     "weight": lambda: figures.ctf_weight({"half 1": np.linspace(0, 9, 13)}, 4.0, 24, 11.0),
     "weight-zero": lambda: figures.ctf_weight({"half 1": np.zeros(13)}, 4.0, 24),
     "coverage-few": lambda: figures.angular_coverage(rotations(5)),

@@ -1,4 +1,4 @@
-"""Curves over spatial frequency: FSC, and the CTF weight that data give each shell."""
+"""Curves over spatial frequency: FSC, the CTF weight that data give each shell, and noise."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -111,6 +111,36 @@ def ctf_weight(
     axes.set(xlim=(0, nyquist), ylabel="mean weight a voxel")
     frequency_axis(axes, nyquist)
     if len(weights) > 1:
+        axes.legend(loc="upper right")
+    return figure
+
+
+@draws_png
+def noise_excess(curves: Mapping[str, ArrayLike], voxel_A: float, box_px: int) -> "Figure":
+    """Plot the noise of each shell as a multiple of what was measured, with a line at 1.
+
+    Parameters
+    ----------
+    curves : name to (n_shells,)   shells that are NaN are left out
+    voxel_A : float                [Å]
+    box_px : int                   shell i is at i / (box_px voxel_A)
+
+    Returns
+    -------
+    png : bytes
+    """
+    figure = new_figure(7.6, 3.9)
+    axes = figure.subplots()
+    highest = 1.2
+    for (name, values), colour in zip(curves.items(), CYCLE * len(curves), strict=False):
+        excess = np.asarray(values, np.float64)
+        s_per_A = np.arange(len(excess)) / (box_px * voxel_A)
+        axes.plot(s_per_A, excess, color=colour, label=name)
+        highest = max(highest, 1.05 * float(np.nanmax(excess, initial=0.0)))
+    axes.axhline(1, color=GREY, linewidth=0.9, linestyle=(0, (4, 3)))
+    axes.set(xlim=(0, 0.5 / voxel_A), ylim=(0, highest), ylabel="noise / noise of the images")
+    frequency_axis(axes, 0.5 / voxel_A)
+    if curves:
         axes.legend(loc="upper right")
     return figure
 
