@@ -26,6 +26,9 @@ from sta_mpi.version import __version__
 BOOKKEEPING = {"job.toml", "job.json", "run.log", "progress.json"}
 """What a job that fails before its first unit leaves behind."""
 
+ROUND_FILES = "round[0-9][0-9]_*"
+"""Maps and curves of single rounds, which are no outputs of the job."""
+
 NEW, RESUMED, FINISHED = "new", "resumed", "finished"
 
 
@@ -102,7 +105,7 @@ def open_folder(command: str, parameters: JobParameters, inputs: list[Path], loc
             for leftover in path.rglob(".*.tmp"):    # of a run killed while it wrote
                 leftover.unlink(missing_ok=True)
         if parameters.restart:
-            shutil.rmtree(path / "checkpoint", ignore_errors=True)
+            _discard(path, inputs)
         if state != FINISHED:
             _write_text(path / "job.toml", job_toml(command, parameters))
     except OSError as error:
@@ -112,6 +115,20 @@ def open_folder(command: str, parameters: JobParameters, inputs: list[Path], loc
     if not os.access(path, os.W_OK):
         raise ResourceError(f"output folder {path} is read-only. Choose another folder.")
     return JobFolder(path, command, fingerprint, state)
+
+
+def _discard(path: Path, inputs: list[Path]) -> None:
+    """Remove what an earlier job left, but no input of the new one and nothing that is not a job's.
+
+    Maps of its rounds would else stand among those of a shorter run.
+    """
+    shutil.rmtree(path / "checkpoint", ignore_errors=True)
+    named = ((read_json(path / "job.json") or {}).get("outputs") or {}).values()
+    kept = {file.resolve() for file in inputs}
+    for file in {*(path / name for name in named), *path.glob(ROUND_FILES)}:
+        real = file.resolve()
+        if real.is_file() and path.resolve() in real.parents and real not in kept:
+            file.unlink()
 
 
 def _state(path: Path, command: str, fingerprint: str, parameters: JobParameters) -> str:
