@@ -132,7 +132,8 @@ class RoundLoop:
     def keep_holders(self, result: Any) -> None:
         """Note a finished stage, and which rank holds the particles of each unit."""
         self.holders = {**self.holders, **result.unit_rank}
-        self.stages.append(result)
+        # without the maps of each round
+        self.stages.append(replace(result, outputs=None))
 
     def _grey(self, search: Search, state: LoopPoses, tag: str) -> tuple[float, float]:
         """Grey scales of the references for the grid's likelihood; polish fits its own."""

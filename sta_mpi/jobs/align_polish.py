@@ -47,7 +47,8 @@ from sta_mpi.signal.fft import FftPlans
 Floats = NDArray[np.float64]
 
 BATCH, GPU_BATCH = 16, 256
-"""Particles whose shifts share a matrix product; on a GPU they are polished together as well."""
+"""Particles whose shifts share a matrix product in a global search; on a GPU they are polished
+together as well."""
 
 RINGS = 12
 """Rings of equal area that the disc of samples is cut into, for the dose limits of tilts."""
@@ -113,7 +114,8 @@ class PolishSearcher:
 
     def align(self, rows: NDArray[np.intp], half: int) -> Iterator[Found]:
         """Poses, scores and uncertainty of each particle."""
-        batch = GPU_BATCH if self._device == "gpu" else BATCH
+        # alone, a particle needs no company, and its samples weigh tens of MiB
+        batch = GPU_BATCH if self._device == "gpu" else BATCH if self._global is not None else 1
         for begin in range(0, len(rows), batch):
             particles = [self._particle(int(row)) for row in rows[begin : begin + batch]]
             seen = [p for p in particles if isinstance(p, _Particle)]

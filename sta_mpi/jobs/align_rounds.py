@@ -12,7 +12,7 @@ from sta_mpi.align.rotated_reference import rotated_bytes
 from sta_mpi.errors import ParticleError
 from sta_mpi.jobs.align_global import GLOBAL_BAND, ROTATED_BYTES
 from sta_mpi.jobs.align_grid import GridSearcher
-from sta_mpi.jobs.align_polish import GPU_BATCH, PolishSearcher
+from sta_mpi.jobs.align_polish import BATCH, GPU_BATCH, PolishSearcher
 from sta_mpi.jobs.align_search import Found, Search, Searcher, column_specs, reference_shapes
 from sta_mpi.jobs.averaging import (
     Setup,
@@ -26,7 +26,7 @@ from sta_mpi.jobs.averaging import (
 )
 from sta_mpi.jobs.given_classes import GivenClasses
 from sta_mpi.jobs.reconstruction import MapOptions, half_name, half_sum_specs, reconstruct
-from sta_mpi.jobs.sources import refuse_all_bad
+from sta_mpi.jobs.sources import gives_boxes, refuse_all_bad
 from sta_mpi.jobs.tilt_weights import (
     NAME,
     add_weights,
@@ -125,9 +125,13 @@ def fit_grey_scale(rows: dict[str, Floats], half: NDArray[np.int8]) -> tuple[flo
 def round_memory(setup: Setup, search: Search, ranks: int = 1) -> MemoryPlan:
     """Arrays that one rank holds in a round besides the engine's sums and the particles."""
     references = math.prod(search.references.shape[:2])
-    padded = 2.0 * search.references.shape[-1]
-    plan = {"references": 4.0 * search.references.size + 1.6 * 4.0 * padded**3 * references
-            * min(1.0, 4.0 * (search.band.r_max / padded) ** 2 + 0.2)}
+    box, reach = search.references.shape[-1], 2.0 * search.band.r_max + 3.0
+    slices = (box if gives_boxes(setup.source)
+              else max(ts.n_tilts for ts in setup.inputs.used_series))
+    # the particles before are let go when the next ones are complete
+    in_hand = 2.0 * (BATCH if search.is_global else 1)
+    plan = {"references": 4.0 * search.references.size + 32.0 * reach**3 * references,
+            "samples of particles in hand": in_hand * slices * 12.0 * box * (box // 2 + 1)}
     if search.is_global:
         voxels = 2.1 * min(GLOBAL_BAND, search.band.r_max) ** 3
         plan["references in all orientations"] = 2.0 * min(

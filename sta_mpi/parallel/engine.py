@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from sta_mpi.errors import Stopped, WorkerError
 from sta_mpi.parallel.accumulators import Accumulators, choose_storage, sums_bytes
+from sta_mpi.parallel.allocator import trim_heap
 from sta_mpi.parallel.job import (
     Job,
     JobResult,
@@ -84,6 +85,7 @@ def run_job(job: Job, runtime: Runtime, *, checkpoints: "CheckpointStore | None"
         checkpoints.load_sums(job, runtime, kept)
     resumed = sum(runtime.allgather(len(kept.finished)))
     runtime.activity = f"preparation of job {job.name}"
+    trim_heap()
     context = job.prepare(runtime)
     runtime.barrier()
 

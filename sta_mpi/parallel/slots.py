@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from sta_mpi.errors import DataError, WorkerError
+from sta_mpi.parallel.allocator import trim_heap
 
 if TYPE_CHECKING:
     from sta_mpi.parallel.runtime import Runtime
@@ -142,6 +143,8 @@ class SlotCache:
                 self._table[slot, USERS] -= 1
                 self._table[slot, STATE] = FAILED_DATA if isinstance(error, DataError) else FAILED
             raise
+        # raw images come and go among arrays that stay: the holes would count as memory in use
+        trim_heap()
         with self._lock():
             self._table[slot, STATE] = READY
 

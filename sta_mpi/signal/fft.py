@@ -52,7 +52,7 @@ _EFFORT = {"estimate": "FFTW_ESTIMATE", "measure": "FFTW_MEASURE", "patient": "F
 
 LARGE = 1 << 23
 """Real-space size above which plans are always estimated: measuring takes 10 s and more,
-and such transforms are done a few times a job."""
+and such transforms are done a few times a job. Those of volumes are not kept either."""
 
 
 def _halves(n: int, wrapped: int) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
@@ -74,6 +74,17 @@ def parts_about_origin(n: int, wrapped: int, n_axes: int = 2
     """
     return [(tuple(s for s, _ in p), tuple(t for _, t in p))
             for p in product(_halves(n, wrapped), repeat=n_axes)]
+
+
+def _is_passing(shape: tuple[int, ...]) -> bool:
+    """Whether plan and buffers of a size are made for each transform: they weigh GiB."""
+    return len(shape) == 3 and math.prod(shape) > LARGE
+
+
+def _buffers(shape: tuple[int, ...]) -> tuple[Real, Complex]:
+    """Aligned arrays for both sides of the transforms of a real-space shape."""
+    return (pyfftw.empty_aligned(shape, dtype="float32"),
+            pyfftw.empty_aligned((*shape[:-1], shape[-1] // 2 + 1), dtype="complex64"))
 
 
 class _Plan:
@@ -148,7 +159,7 @@ class FftPlans:
     def prepare(self, shapes: Sequence[tuple[int, ...]]) -> "FftPlans":
         """Make the plans of these real-space shapes, both directions, now; returns itself."""
         for shape in shapes:
-            for inverse in (False, True):
+            for inverse in (False, True) if not _is_passing(shape) else ():
                 self._plan(shape, inverse)
         return self
 
@@ -158,6 +169,9 @@ class FftPlans:
 
     def _plan(self, shape: tuple[int, ...], inverse: bool) -> _Plan:
         key = (shape, inverse)
+        if _is_passing(shape):
+            pyfftw.forget_wisdom()
+            return _Plan(*_buffers(shape), inverse, (_EFFORT["estimate"],))
         if key not in self._plans:
             effort = "estimate" if math.prod(shape) > LARGE else self._effort
             # FFTW's wisdom is global to the process: plan from this object's own alone, so
@@ -169,9 +183,7 @@ class FftPlans:
                     (b"", self._measured, b""))[1]:
                 raise ValueError("the FFT wisdom is not readable by this FFTW; plan anew")
             if shape not in self._buffers:
-                half = (*shape[:-1], shape[-1] // 2 + 1)
-                self._buffers[shape] = (pyfftw.empty_aligned(shape, dtype="float32"),
-                                        pyfftw.empty_aligned(half, dtype="complex64"))
+                self._buffers[shape] = _buffers(shape)
             self._plans[key] = _Plan(*self._buffers[shape], inverse, (_EFFORT[effort],))
             if is_measured:
                 self._measured = pyfftw.export_wisdom()[1]

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from sta_mpi.parallel.memory import process_bytes
 from sta_mpi.signal.fft import (
     FftPlans,
     crop_rft2,
@@ -111,6 +112,20 @@ def test_batch_of_one_gives_the_bits_of_a_batch_of_five(plans):
     np.testing.assert_array_equal(together, [plans.rfft2(image) for image in images])
     np.testing.assert_array_equal(
         plans.irfft2(together), [plans.irfft2(rft) for rft in together])
+
+
+def test_large_volumes_leave_nothing_behind_and_keep_their_bits():
+    n = 208    # above LARGE: 36 MiB real, as much again for its transform
+    volume = np.random.default_rng(4).normal(size=(n, n, n)).astype(np.float32)
+    before = process_bytes()
+    plans = FftPlans(effort="estimate").prepare([(n, n, n), (8, 8)])
+    rft = plans.rfft3(volume)
+    out = plans.irfft3(rft)
+    assert process_bytes() - before - rft.nbytes - out.nbytes < 20 * 2**20
+    np.testing.assert_allclose(out, volume, atol=2e-5)
+    np.testing.assert_array_equal(plans.rfft3(volume), rft)
+    expected = np.fft.rfftn(np.fft.ifftshift(volume)) / n
+    np.testing.assert_allclose(rft, expected, atol=1e-3)
 
 
 def test_bad_wisdom_sizes_and_effort_are_refused(plans):
