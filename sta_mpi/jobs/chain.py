@@ -14,6 +14,7 @@
 
 import re
 import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -69,13 +70,15 @@ class Chain:
 
 @dataclass(frozen=True)
 class DoneStage:
-    """A finished stage: its folder, and results and outputs (name -> path) of its job.json."""
+    """A finished stage: its folder, results and outputs (name -> path) of its job.json, and what
+    the chain's file says of it."""
 
     name: str
     command: str
     folder: Path
     results: dict[str, Any]
     outputs: dict[str, str]
+    values: Mapping[str, Any] = field(default_factory=dict)
 
     def output(self, name: str) -> Path:
         """Path of one output."""

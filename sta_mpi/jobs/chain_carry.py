@@ -119,9 +119,10 @@ def _lowpass(stage: Stage, values: dict[str, Any], done: Sequence[DoneStage]) ->
     if stage.command not in _SEARCHES or {"lowpass_A", "start_at_fsc"} & set(values):
         return {}
     if stage.command == "refine" and not _OTHER_START & set(values):
-        searches = [d for d in done if d.command in _SEARCHES]
-        if searches and searches[-1].command == "refine":
-            return {"start_at_fsc": (True, searches[-1].name)}
+        newest = max((i for i, d in enumerate(done) if d.command in _SEARCHES), default=None)
+        if newest is not None and done[newest].command == "refine" and all(
+                d.values.get("halves", "keep") == "keep" for d in done[newest + 1:]):
+            return {"start_at_fsc": (True, done[newest].name)}
     for d in reversed(done):
         resolution_A = d.results.get("resolution_A")
         if d.command in _SEARCHES and isinstance(resolution_A, int | float):

@@ -205,7 +205,7 @@ def _drawings(inputs: InputSet, parameters: CheckParameters) -> list[Section]:
         if ts.has_positions:
             try:
                 i_tilt = int(np.argmin(np.abs(tilt)))
-                image = gaussian_filter(np.asarray(series_images(ts, beside)[i_tilt], np.float32),
+                image = gaussian_filter(next(series_images(ts, beside, [i_tilt])),
                                         DRAWING_BLUR_A / ts.pixel_A)
                 own = inputs.particles.i_tomo == i_tomo
                 position = ts.position_px(inputs.particles.position_A[own])[:, i_tilt]

@@ -66,6 +66,11 @@ def input_files(parameters: RefineParameters) -> list[Path]:
 def prepare_setup(parameters: RefineParameters) -> Setup:
     """Read and check the input, choose sizes."""
     inputs = load_set(parameters)
+    if parameters.start_at_fsc and (parameters.halves != "keep"
+                                    or not (inputs.particles.half > 0).any()):
+        raise UsageError("--start-at-fsc needs the half-sets in which the poses were found "
+                         "(rlnRandomSubset, --halves keep): new ones share what the search saw, "
+                         "and their FSC is too good. Give --lowpass-A instead.")
     half = assign_halves(inputs.particles, parameters.halves, parameters.seed,
                          parameters.cluster_distance_A)
     require_both_halves(half)

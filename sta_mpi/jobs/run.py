@@ -93,7 +93,8 @@ def _run_stage(chain: Chain, stage: Stage, is_anew: bool, parameters: RunParamet
         raise
     job = on_root(runtime, lambda: read_json(where / "job.json")) or {}
     results, outputs = dict(job.get("results") or {}), dict(job.get("outputs") or {})
-    course.done.append(DoneStage(stage.name, stage.command, where, results, outputs))
+    course.done.append(DoneStage(
+        stage.name, stage.command, where, results, outputs, stage.values))
     course.records.append(StageRecord(
         stage.name, stage.command, notes, results, float(job.get("elapsed_s") or 0.0),
         int(job.get("ranks") or 1), [str(w) for w in job.get("warnings", [])],

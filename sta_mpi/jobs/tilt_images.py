@@ -1,34 +1,37 @@
 """The tilt images of a series: opened by the names in its table, checked, their finite pixels."""
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sta_mpi.data import TiltSeries
 from sta_mpi.errors import InputError
-from sta_mpi.formats.mrc import open_stack, read_header, read_image, split_stack_name
+from sta_mpi.formats.mrc import StackReader, open_stack, read_header, read_image, split_stack_name
 from sta_mpi.jobs.inputs import resolve_path
 
 
-def series_images(series: TiltSeries, beside: list[Path]) -> list[NDArray]:
-    """The tilt images of a series as (memory-mapped) arrays."""
+def series_images(series: TiltSeries, beside: list[Path], tilts: Sequence[int] | None = None
+                  ) -> Iterator[NDArray[np.float32]]:
+    """The tilt images of a series, or of some of its tilts, one after the other.
+
+    A series weighs GiB: no more than one image is in memory.
+    """
     if not series.image_names:
         raise InputError(f"tilt series {series.name}: the table names no images "
                          "(rlnMicrographName). Average the stacks, or give the images.")
-    stacks: dict[str, Any] = {}
-    images = []
-    for i, name in enumerate(series.image_names):
+    stacks: dict[str, StackReader] = {}
+    for i in range(len(series.image_names)) if tilts is None else tilts:
+        name = series.image_names[i]
         number, path = split_stack_name(name)
         if number is None:
-            images.append(read_image(str(resolve_path(name, beside))))
+            yield read_image(str(resolve_path(name, beside)))
             continue
         if path not in stacks:
             stacks[path] = open_stack(resolve_path(path, beside))
         _check_number(series, i, number, len(stacks[path]))
-        images.append(stacks[path][number - 1])
-    return images
+        yield stacks[path][number - 1]
 
 
 def check_image_numbers(series: TiltSeries, beside: list[Path]) -> None:

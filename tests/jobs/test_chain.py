@@ -32,8 +32,8 @@ def chain_file(tmp_path):
     return write
 
 
-def done(name, command, folder, results=None, outputs=None):
-    return DoneStage(name, command, folder / name, results or {}, outputs or {})
+def done(name, command, folder, results=None, outputs=None, values=None):
+    return DoneStage(name, command, folder / name, results or {}, outputs or {}, values or {})
 
 
 # ---- what a file may say -----------------------------------------------------------
@@ -121,6 +121,18 @@ def test_a_search_that_does_not_go_on_from_a_refinement_begins_at_its_resolution
     values, _ = stage_values(chain, chain.stages[0], before)
     assert values["lowpass_A"] == 21.0
     assert "start_at_fsc" not in values
+
+
+def test_half_sets_that_were_drawn_anew_since_the_refinement_need_a_lowpass(chain_file, tmp_path):
+    chain = read_chain(chain_file({"name": "next", "command": "refine", "box_px": 32}))
+    for halves, begins in (("keep", True), ("random", False)):
+        before = [done("bin2", "refine", tmp_path, {"resolution_A": 21.0},
+                       {"optimisation_set": "set.star"}),
+                  done("best", "select", tmp_path, {}, {"optimisation_set": "set.star"},
+                       {"halves": halves})]
+        values, _ = stage_values(chain, chain.stages[0], before)
+        assert ("start_at_fsc" in values) is begins
+        assert ("lowpass_A" in values) is not begins
 
 
 @pytest.mark.parametrize(("box_A", "pixel_A", "expected"),
