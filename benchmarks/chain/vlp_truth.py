@@ -65,7 +65,8 @@ def main() -> None:
     run(args.ranks, work, "refine", "--optimisation-set", "twin/optimisation_set.star",
         "--symmetry", "C6", "--binning", 1, "--box-px", box_px, "--lowpass-A",
         record(work / "chain/bin4")["results"]["resolution_A"], "--halves", "clusters",
-        "--oracle-particles", 0, "--shift-prior-A", 5, "--quiet", "-o", "from_truth")
+        "--mask-diameter-A", 110, "--oracle-particles", 0, "--shift-prior-A", 5, "--quiet",
+        "-o", "from_truth")
     print("\n| stage | picks | units found, % | false, % | angle, ° (rms, median) | "
           "place, Å (rms, median) | resolution, Å | core hours |")
     print("|---|---|---|---|---|---|---|---|")

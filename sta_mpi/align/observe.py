@@ -239,15 +239,15 @@ def observe_box(data: Images, weight_rft: Images, R_box2t: Floats, offset_A: Flo
     weight_rft : (n, n, n//2+1) float32   sum of CTF^2
     offset_A : (3,) float64             refined offset, tomogram axes
     """
-    if not (np.isfinite(data.sum(dtype=np.float64))
-            and np.isfinite(weight_rft.sum(dtype=np.float64))):
-        raise ParticleError(f"particle {name}: its box holds NaN or Inf. Extract it again.")
     n = len(data)
-    shift_px = R_box2t.T @ offset_A / voxel_A
-    spectrum = plans.rfft3(np.ascontiguousarray(data * box_mask(n)))
-    spectrum *= shift_phases_3d(n, -shift_px)
+    spectrum = plans.rfft3(data * box_mask(n))
+    if not (np.isfinite(spectrum[0, 0, 0]) and np.isfinite(weight_rft.sum())):
+        raise ParticleError(f"particle {name}: its box holds NaN or Inf. Extract it again.")
     inverse = np.float32(1.0 / noise_power)
-    return BoxSamples((spectrum * inverse).astype(np.complex64), weight_rft * inverse, R_box2t)
+    spectrum.view(np.float32)[...] *= inverse
+    if offset_A.any():
+        spectrum *= shift_phases_3d(n, -(R_box2t.T @ offset_A) / voxel_A)
+    return BoxSamples(spectrum, weight_rft * inverse, R_box2t)
 
 
 @lru_cache(maxsize=2)

@@ -198,6 +198,7 @@ def test_boxes_are_kept_with_their_weights_and_rotation(dtype, tolerance):
     np.testing.assert_array_equal(merged.R_box2t, np.eye(3)[[1, 2, 0]])
 
 
+@pytest.mark.usefixtures("plans")
 def test_other_precisions_are_refused(setup):
     observation = setup.source.observe(0, anchor(setup, 0))
     with pytest.raises(ValueError, match="expected float32 or float16"):

@@ -10,6 +10,7 @@ import numpy as np
 from numba import cuda, float32, float64
 
 from sta_mpi.kernels import inline as shared
+from sta_mpi.kernels.device import is_simulated
 from sta_mpi.kernels.gather import inline as gather_inline
 from sta_mpi.kernels.options import cuda_inline, cuda_kernel
 from sta_mpi.kernels.polish import inline
@@ -22,7 +23,9 @@ cosine = cuda_inline(inline.cosine)
 add_score = cuda_inline(inline.add_score)
 add_terms = cuda_inline(inline.add_terms)
 
-THREADS = 128
+THREADS = 32 if is_simulated() else 128
+"""Threads of a block, at least one a sum; numba's simulator starts a thread of Python for each."""
+
 FLUSH = 64
 """Samples of a thread after which its single-precision sums are added to the double ones."""
 

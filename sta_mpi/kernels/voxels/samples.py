@@ -146,27 +146,37 @@ def pack_voxels(data_rft: NDArray[np.complex64], weight_rft: NDArray[np.float32]
     if layout.r_max_px > g // 2 - 1:
         raise ValueError(
             f"layout reaches {layout.r_max_px:g}, but a grid of {g} allows {g // 2 - 1}")
-    index = (layout.kz.astype(np.int64) % g * g + layout.ky % g) * (g // 2 + 1) + layout.kx
+    index = _wrapped(layout.kz, g)
+    index *= g
+    index += _wrapped(layout.ky, g)
+    index *= g // 2 + 1
+    index += layout.kx
     weight = weight_rft.reshape(-1)[index].astype(np.float32, copy=False)
     data = data_rft.reshape(-1)[index]
-    seen = _is_seen(weight, data, layout.band_start)
-    weight, data = weight[seen], data[seen]
     re, im = data.real.astype(np.float32), data.imag.astype(np.float32)
+    seen = _is_seen(weight, re, im, layout.band_start)
+    if not seen.all():
+        weight, re, im, layout = weight[seen], re[seen], im[seen], layout.keep(seen)
     if dtype == np.float32:
-        return PackedVoxels(re, im, weight, 1.0, 1.0, layout.keep(seen))
+        return PackedVoxels(re, im, weight, 1.0, 1.0, layout)
     if dtype != np.float16:
         raise ValueError(f"dtype is {dtype}, expected float32 or float16")
     data_scale = float(half_scale(np.maximum(np.abs(re), np.abs(im))[None])[0])
     weight_scale = float(half_scale(np.abs(weight)[None])[0])
     return PackedVoxels(
         (re / data_scale).astype(np.float16), (im / data_scale).astype(np.float16),
-        (weight / weight_scale).astype(np.float16), data_scale, weight_scale, layout.keep(seen))
+        (weight / weight_scale).astype(np.float16), data_scale, weight_scale, layout)
 
 
-def _is_seen(weight: NDArray[np.float32], data: NDArray[np.complex64],
+def _wrapped(k: NDArray[np.int16], g: int) -> NDArray[np.int64]:
+    """Index of a frequency on an axis of g; a comparison costs a tenth of a division."""
+    return k + g * (k < 0)
+
+
+def _is_seen(weight: NDArray[np.float32], re: NDArray[np.float32], im: NDArray[np.float32],
              band_start: NDArray[np.int64]) -> NDArray[np.bool_]:
     """(p,) whether weight or data count in their band; merged weights may ring below 0."""
-    seen, power = np.zeros(len(weight), bool), np.abs(data) ** 2
+    seen, power = np.zeros(len(weight), bool), re * re + im * im
     for start, stop in pairwise(band_start):
         own, size = slice(start, stop), np.abs(weight[start:stop])
         if stop > start:
