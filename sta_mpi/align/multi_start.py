@@ -52,7 +52,7 @@ _RISE = 2.0
 
 _SAME, _SAME_MODE = 1.0, 3.0
 """Distance of optima that are one, while searching and in the end [standard deviations]: a
-search stops within 0.3 of its optimum in a band that is not the last."""
+search stops within 0.5 of its optimum in a band that is not the last."""
 
 
 @dataclass(frozen=True)

@@ -240,7 +240,7 @@ def observe_box(data: Images, weight_rft: Images, R_box2t: Floats, offset_A: Flo
     offset_A : (3,) float64             refined offset, tomogram axes
     """
     n = len(data)
-    spectrum = plans.rfft3(data * box_mask(n))
+    spectrum = plans.rfft3(data, mask=box_mask(n))
     if not (np.isfinite(spectrum[0, 0, 0]) and np.isfinite(weight_rft.sum())):
         raise ParticleError(f"particle {name}: its box holds NaN or Inf. Extract it again.")
     inverse = np.float32(1.0 / noise_power)

@@ -12,7 +12,8 @@ steps solve it (Fisher scoring), damped after a step that made things worse (Lev
 Marquardt). Low frequencies come first, because their optimum is the widest.
 
 The six parameters are a rotation vector about the particle's own axes [rad] and a shift in
-tomogram axes [px]. A step is applied before its length is taken as a sign of convergence.
+tomogram axes [px]. A step is applied before its length is taken as a sign of convergence; one
+that short is not evaluated.
 """
 
 from collections.abc import Callable, Generator, Sequence
@@ -45,7 +46,7 @@ Floats = NDArray[np.float64]
 Counts = NDArray[np.int64]
 Result = TypeVar("Result")
 
-EARLY_TOLERANCE = 0.3
+EARLY_TOLERANCE = 0.5
 """Step in standard deviations that ends a band other than the last: it only has to lead to
 the next band's optimum."""
 
@@ -87,7 +88,10 @@ class PolishResult:
 
 
 class PoseState(NamedTuple):
-    """Everything known at one pose; objective, gradient and information_all include the prior's."""
+    """Everything known at one pose; objective, gradient and information_all include the prior's.
+
+    At the end of a climb the pose may be a last short step past the others.
+    """
 
     pose: Pose
     objective: float
@@ -213,7 +217,7 @@ class BandSearch:
         """
         state = start if isinstance(start, PoseState) else (
             yield from self.evaluate(start, restraint))
-        damping = 0.0
+        damping, small_gain = 0.0, 0.25 * tolerance**2
         for _ in range(self._max_steps):
             if is_worth is not None and not is_worth(state):
                 return state, False
@@ -223,13 +227,17 @@ class BandSearch:
                 if np.isnan(length):
                     return state, False
                 whole = length if np.isnan(whole) else whole
+                if length < tolerance and damping == 0:
+                    # applied, not evaluated: it gains less than half its square, and an early
+                    # band's end is evaluated in the next one
+                    return state._replace(pose=pose), True
                 trial = yield from self.evaluate(pose, restraint)
                 gain = trial.objective - state.objective
                 # on kinks of the interpolant steps of 0.1 standard deviations may go on, to and fro
-                if length < tolerance or abs(gain) < tolerance**2:
+                if length < tolerance or abs(gain) < small_gain:
                     # a step that is short because it is damped proves nothing
-                    return (trial if gain >= -tolerance**2 else state,
-                            damping == 0 or whole < EARLY_TOLERANCE)
+                    return (trial if gain >= -small_gain else state,
+                            damping == 0 or whole < 3 * tolerance)
                 if gain > 0:
                     break
                 if _is_tiny(step_between(*_parts(state.pose), *_parts(pose))):

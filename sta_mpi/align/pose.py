@@ -42,7 +42,8 @@ class PolishSettings:
     free : tuple of 6 bool             parameters that are searched, in the order of the step: turns
                                        about the particle's own X, Y, Z, shifts along x, y, z
     tolerance : float                  a step shorter than this [standard deviations], or that
-                                       changes log L by less than its square, is the last one
+                                       changes log L by less than a quarter of its square, is the
+                                       last one
     max_steps : int                    most steps in each band
     """
 
@@ -52,7 +53,7 @@ class PolishSettings:
     prior_shift_px: float | None = None
     max_angle_deg: float | None = None
     max_shift_px: float | None = None
-    tolerance: float = 0.05
+    tolerance: float = 0.1
     max_steps: int = 20
     prior_tilt_deg: float | None = None
     max_tilt_deg: float | None = None

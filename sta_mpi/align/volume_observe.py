@@ -141,7 +141,7 @@ class VolumeObserver:
             if box.inside < LEAST_INSIDE or not np.isfinite(box.data.sum(dtype=np.float64)):
                 continue    # the unit of this particle tells it
             mean = float(np.average(box.data, weights=sphere))
-            spectrum = self.plans.rfft3((box.data - np.float32(mean)) * sphere)
+            spectrum = self.plans.rfft3(box.data - np.float32(mean), mask=sphere)
             power += spectrum.real.astype(np.float64) ** 2 + spectrum.imag**2
             count += 1
         power /= float(np.mean(sphere.astype(np.float64) ** 2))
@@ -175,8 +175,8 @@ class VolumeObserver:
         data = self.plans.irfft3(spectrum)
         start = cut // 2 - box // 2
         kept = slice(start, start + box)
-        data = np.ascontiguousarray(data[kept, kept, kept]) * box_mask(box)
+        spectrum = self.plans.rfft3(data[kept, kept, kept], mask=box_mask(box))
         weight = (seen if box == cut else self.wedge.seen(box, xyz_A)).weight()
         # the noise of a box grows with its edge, see `FftPlans`; slices lie denser in smaller ones
-        merged = BoxSamples(self.plans.rfft3(data) * np.float32(cut / box), weight, np.eye(3))
+        merged = BoxSamples(spectrum * np.float32(cut / box), weight, np.eye(3))
         return BoxObservation(merged, self.plans)

@@ -99,9 +99,13 @@ class _Plan:
         pieces = list(product(*(_halves(n, n) for n in shape)))
         self.pieces = [(tuple(s for s, _ in p), tuple(t for _, t in p)) for p in pieces]
 
-    def forward(self, image: NDArray[np.floating], scale: np.float32, out: Complex) -> None:
+    def forward(self, image: NDArray[np.floating], scale: np.float32, out: Complex,
+                mask: Real | None = None) -> None:
         for source, target in self.pieces:
-            self.real[target] = image[source]
+            if mask is None:
+                self.real[target] = image[source]
+            else:
+                np.multiply(image[source], mask[source], out=self.real[target])
         self.execute()
         # as floats: numpy would do a complex product
         np.multiply(self.half.view(np.float32), scale, out=out.view(np.float32))
@@ -217,11 +221,15 @@ class FftPlans:
             plan.backward(rft[i], scale, out[i])
         return out
 
-    def rfft3(self, volume: NDArray[np.floating], out: Complex | None = None) -> Complex:
-        """V = rfftn(ifftshift(volume)) / n of a cubic (n, n, n) volume: (n, n, n//2+1)."""
+    def rfft3(self, volume: NDArray[np.floating], out: Complex | None = None,
+              mask: Real | None = None) -> Complex:
+        """V = rfftn(ifftshift(volume)) / n of a cubic (n, n, n) volume: (n, n, n//2+1).
+
+        With a `mask` (n, n, n) the volume is multiplied by it on its way in.
+        """
         n = _edge(volume.shape, volume.shape[-1])
         out = _output(out, (n, n, n // 2 + 1), np.complex64)
-        self._plan((n, n, n), inverse=False).forward(volume, np.float32(1.0 / n), out)
+        self._plan((n, n, n), inverse=False).forward(volume, np.float32(1.0 / n), out, mask)
         return out
 
     def irfft3(self, rft: Complex, out: Real | None = None) -> Real:

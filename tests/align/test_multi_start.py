@@ -16,6 +16,8 @@ from sta_mpi.geometry.rotations import angular_distance_deg, random_rotations
 from sta_mpi.geometry.symmetry import symmetry_matrices
 from sta_mpi.kernels.gather import prepare_gather
 from sta_mpi.kernels.polish import PoseProblem, make_layout, pack_samples
+from sta_mpi.kernels.polish.restraint import step_between
+from sta_mpi.kernels.polish.step import step_length
 from sta_mpi.signal.fft import FftPlans
 from sta_mpi.simulate.builtin_phantoms import chiral_phantom, symmetric_phantom
 
@@ -130,7 +132,9 @@ def test_without_a_margin_every_start_is_polished_to_the_end(volume):
     cut = polish_best(problem, starts)
     assert len(kept) > len(cut)
     assert [r.score for r in kept] == sorted((r.score for r in kept), reverse=True)
-    np.testing.assert_array_equal(kept[0].R_p2t, cut[0].R_p2t)
+    # of starts that meet at one optimum another may be the best, within a twentieth of its sd
+    step = step_between(kept[0].R_p2t, kept[0].shift_xyz_px, cut[0].R_p2t, cut[0].shift_xyz_px)
+    assert step_length(step, kept[0].information) < 0.1
 
 
 def test_one_start_ends_in_the_bits_of_a_plain_polish(volume):
