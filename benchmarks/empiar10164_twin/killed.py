@@ -1,12 +1,13 @@
 """The chain of a twin again, killed once in every stage, and compared with the run left alone.
 
-    OMP_NUM_THREADS=1 python benchmarks/empiar10164_twin/killed.py WORK [--ranks 1 2]
+    OMP_NUM_THREADS=1 python benchmarks/empiar10164_twin/killed.py WORK [--ranks 1 2] [--go-on]
 
 WORK is a folder in which twin.py has finished. The chain runs there a second time, and ends in
 `chain_killed` (files name each other, so it runs as `chain` while the first one stands aside). In
 every stage, after a third of the time that the stage took before, all processes
 get SIGKILL; the same command then goes on, on the next of the numbers of ranks. At the end every
-map, table of poses and particle file is compared byte by byte.
+map, table of poses and particle file is compared byte by byte. With `--go-on` an interrupted
+comparison goes on; stages that were killed are in `chain_killed.json`.
 """
 
 import argparse
@@ -28,6 +29,7 @@ import psutil
 STAGE = re.compile(r"stage \d+ of \d+, (\w+):")
 COMPARED = (".mrc", ".h5", ".star")
 SHARE = 0.35
+RECORD = "chain_killed.json"
 
 
 def command(work: Path, ranks: int, max_memory_GiB: float, until: str | None) -> list[str]:
@@ -71,6 +73,7 @@ def run_until_killed(words: list[str], work: Path, took_s: dict[str, float],
         def kill(name: str = name, wait_s: float = wait_s) -> None:
             killed[name] = wait_s
             kill_all(process)
+            (work / RECORD).write_text(json.dumps(killed))
 
         timers.append(threading.Timer(wait_s, kill))
         timers[-1].start()
@@ -93,23 +96,30 @@ def main() -> None:
     parser.add_argument("--ranks", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--until", help="last stage")
     parser.add_argument("--max-memory-GiB", type=float, default=16.0)
+    parser.add_argument("--go-on", action="store_true", help="after an interruption")
     args = parser.parse_args()
     work = args.work.resolve()
     took_s = {file.parent.name: json.loads(file.read_text())["elapsed_s"]
               for file in (work / "chain").glob("*/job.json")}
-    shutil.rmtree(work / "chain_killed", ignore_errors=True)
+    killed = {}
+    if args.go_on:
+        killed = json.loads((work / RECORD).read_text())
+    else:
+        shutil.rmtree(work / "chain_killed", ignore_errors=True)
     (work / "chain").rename(work / "chain_left")
+    if args.go_on:
+        (work / "chain_killed").rename(work / "chain")
     try:
-        report(work, args, took_s)
+        report(work, args, took_s, killed)
     finally:
         if (work / "chain").exists():
             (work / "chain").rename(work / "chain_killed")
         (work / "chain_left").rename(work / "chain")
 
 
-def report(work: Path, args: argparse.Namespace, took_s: dict[str, float]) -> None:
+def report(work: Path, args: argparse.Namespace, took_s: dict[str, float],
+           killed: dict[str, float]) -> None:
     """Run to the end through all kills, compare, print."""
-    killed: dict[str, float] = {}
     started, code = time.monotonic(), None
     while code is None:
         before = len(killed)
