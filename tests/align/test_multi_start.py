@@ -132,7 +132,7 @@ def test_without_a_margin_every_start_is_polished_to_the_end(volume):
     cut = polish_best(problem, starts)
     assert len(kept) > len(cut)
     assert [r.score for r in kept] == sorted((r.score for r in kept), reverse=True)
-    # of starts that meet at one optimum another may be the best, within a twentieth of its sd
+    # of starts that meet at one optimum another may be the best, a tenth of its sd away at most
     step = step_between(kept[0].R_p2t, kept[0].shift_xyz_px, cut[0].R_p2t, cut[0].shift_xyz_px)
     assert step_length(step, kept[0].information) < 0.1
 
