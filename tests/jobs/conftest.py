@@ -3,6 +3,7 @@
 import base64
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -54,6 +55,23 @@ def command(mpirun):
     """A function that runs a command, or several parted by `++`, on n ranks."""
     def run(n, *commands, plant=NOTHING, timeout=150):
         return mpirun(n, *arguments(commands, plant), timeout=timeout)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def relion():
+    """A function that runs a program of RELION in a folder; without it the test is skipped.
+
+    Oracle: RELION 3.1.3, Debian's package. Its postprocess writes all files and then ends with an
+    error where Ghostscript is missing, so the files are what is to be looked at.
+    """
+    def run(program, folder, *words):
+        path = shutil.which(program)
+        if path is None:
+            pytest.skip(f"{program} not found: apt-get install relion")
+        subprocess.run([path, *map(str, words)], cwd=folder, capture_output=True, check=False,
+                       timeout=120, env={**os.environ, "OMP_NUM_THREADS": "1"})
 
     return run
 

@@ -1,13 +1,7 @@
 """`mask` and `postprocess` against RELION's own programs on the same maps, if they are there.
 
-RELION 3.1.3 (Debian's package); its postprocess writes all files and then ends with an error where
-Ghostscript is missing, so the files are what is looked at. Low-pass cutoffs are whole shells here:
-RELION rounds others to one, this program does not.
+Low-pass cutoffs are whole shells here: RELION rounds others to one, this program does not.
 """
-
-import os
-import shutil
-import subprocess
 
 import numpy as np
 import pytest
@@ -23,15 +17,6 @@ from sta_mpi.signal.filters import b_factor_map
 from sta_mpi.signal.masks import soft_sphere
 
 N, VOXEL_A = 64, 1.5
-
-
-def relion(program, folder, *words):
-    """Run a program of RELION in a folder."""
-    path = shutil.which(program)
-    if path is None:
-        pytest.skip(f"{program} not found: apt-get install relion")
-    subprocess.run([path, *map(str, words)], cwd=folder, capture_output=True, check=False,
-                   timeout=120, env={**os.environ, "OMP_NUM_THREADS": "1"})
 
 
 def ours(*words):
@@ -62,7 +47,7 @@ def maps(tmp_path_factory):
     (("--extend_inimask", 3, "--width_soft_edge", 5), ("--extend-px", 3, "--edge-px", 5)),
     (("--lowpass", 8, "--angpix", VOXEL_A, "--extend_inimask", -2, "--width_soft_edge", 6),
      ("--lowpass-A", 8, "--extend-px", -2, "--edge-px", 6))])
-def test_mask_is_relions_to_the_last_bit(maps, tmp_path, theirs, mine):
+def test_mask_is_relions_to_the_last_bit(relion, maps, tmp_path, theirs, mine):
     relion("relion_mask_create", maps, "--i", "clean.mrc", "--o", tmp_path / "mask.mrc",
            "--ini_threshold", 0.9, *theirs)
     no_lowpass = () if "--lowpass-A" in mine else ("--lowpass-A", 1)
@@ -75,7 +60,7 @@ def test_mask_is_relions_to_the_last_bit(maps, tmp_path, theirs, mine):
 
 
 @pytest.fixture(scope="module")
-def both(maps, tmp_path_factory):
+def both(relion, maps, tmp_path_factory):
     """A function that postprocesses by both programs: (their table, map, ours)."""
     def run(theirs, mine):
         folder = tmp_path_factory.mktemp("both")

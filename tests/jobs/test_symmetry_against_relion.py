@@ -1,7 +1,4 @@
-"""Symmetry settings against RELION's own programs (3.1.3, Debian's package), if they are there."""
-
-import shutil
-import subprocess
+"""Symmetry settings against RELION's own programs, if they are there."""
 
 import numpy as np
 import pytest
@@ -21,18 +18,9 @@ ANGLES = ("rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi")
 POSE_DEG = (37.0, 61.0, -112.0)
 
 
-def relion(program, folder, *words):
-    """Run a program of RELION in a folder."""
-    path = shutil.which(program)
-    if path is None:
-        pytest.skip(f"{program} not found: apt-get install relion")
-    subprocess.run([path, *map(str, words)], cwd=folder, capture_output=True, check=True,
-                   timeout=120)
-
-
 @pytest.mark.parametrize("name", [
     "C2", "C6", "C13", "D2", "D3", "D7", "T", "O", "I", "I1", "I2", "I3", "I4"])
-def test_equivalent_poses_are_those_that_relion_expands_to(name, tmp_path):
+def test_equivalent_poses_are_those_that_relion_expands_to(relion, name, tmp_path):
     write_star(tmp_path / "one.star", [
         StarTable("optics", {
             "rlnOpticsGroup": [1], "rlnOpticsGroupName": ["a"], "rlnImagePixelSize": [1.0],
@@ -57,7 +45,7 @@ def test_equivalent_poses_are_those_that_relion_expands_to(name, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["C3", "D2", "T", "I1", "I3"])
-def test_symmetrised_map_is_relions(name, tmp_path):
+def test_symmetrised_map_is_relions(relion, name, tmp_path):
     n, voxel_A = 48, 2.0
     rng = np.random.default_rng(2)
     detail = b_factor_map(rng.standard_normal((n, n, n)).astype(np.float32), voxel_A, 400.0)

@@ -1,14 +1,10 @@
 """RELION's own reconstruction from what `extract` writes, if it is there.
 
-`relion_reconstruct` 3.1.3 (Debian's package) opens the particle files as they are written, reads
+`relion_reconstruct` opens the particle files as they are written, reads
 poses, offsets and images by its own code, and its map is held against the truth. Its 3D CTF is the
 root of what RELION 4 and 5 call weights, so boxes are reconstructed without it, and once more after
 both parts were divided by that root.
 """
-
-import os
-import shutil
-import subprocess
 
 import numpy as np
 import pytest
@@ -23,19 +19,13 @@ from sta_mpi.signal.masks import soft_sphere
 BOX = 40
 
 
-@pytest.fixture(scope="module")
-def relion_reconstruct():
-    """A function that reconstructs a particle file: FSC with a map, and with its mirror image."""
-    program = shutil.which("relion_reconstruct")
-    if program is None:
-        pytest.skip("relion_reconstruct not found: apt-get install relion")
-
+@pytest.fixture
+def reconstructed(relion):
+    """A function: RELION's map of a particle file, its FSC with a map, and mirrored."""
     def reconstruct(particles, truth, *words):
         out = particles.with_name(f"relion_{particles.stem}.mrc")
-        done = subprocess.run(
-            [program, "--i", particles, "--o", out, "--pad", "2", *words], capture_output=True,
-            text=True, check=False, timeout=120, env={**os.environ, "OMP_NUM_THREADS": "1"})
-        assert done.returncode == 0, done.stderr
+        relion("relion_reconstruct", particles.parent, "--i", particles, "--o", out, "--pad", 2,
+               *words)
         mask = soft_sphere(BOX, 12, 4)
         ours, theirs = read_mrc(truth).data * mask, read_mrc(out).data * mask
         return fsc(theirs, ours), fsc(theirs[::-1], ours)
@@ -68,27 +58,27 @@ def root_of_weights(particles):
 
 
 @pytest.mark.parametrize("words", [(), ("--no-apply-offsets",)])
-def test_relion_reconstructs_the_truth_from_boxes(relion_reconstruct, project, words):
+def test_relion_reconstructs_the_truth_from_boxes(reconstructed, project, words):
     folder, extract = project
     particles = extract("--form", "boxes", *words) / "particles.star"
-    found, mirrored = relion_reconstruct(particles, folder / "sim/truth.mrc")
+    found, mirrored = reconstructed(particles, folder / "sim/truth.mrc")
     # without the CTF's division: shells where it is small are left weak
     assert found[1:6].min() > 0.9
     assert mirrored[3:8].max() < 0.4
 
 
-def test_relion_reconstructs_the_truth_from_boxes_and_weights(relion_reconstruct, project):
+def test_relion_reconstructs_the_truth_from_boxes_and_weights(reconstructed, project):
     folder, extract = project
     particles = root_of_weights(extract("--form", "boxes") / "particles.star")
-    found, mirrored = relion_reconstruct(particles, folder / "sim/truth.mrc", "--ctf")
+    found, mirrored = reconstructed(particles, folder / "sim/truth.mrc", "--ctf")
     assert found[1:8].min() > 0.97
     assert mirrored[3:8].max() < 0.4
 
 
 @pytest.mark.parametrize("words", [(), ("--no-apply-offsets",)])
-def test_relion_reconstructs_the_truth_from_raw_tilt_images(relion_reconstruct, project, words):
+def test_relion_reconstructs_the_truth_from_raw_tilt_images(reconstructed, project, words):
     folder, extract = project
     images = extract("--form", "raw", *words) / "tilt_images.star"
-    found, mirrored = relion_reconstruct(images, folder / "sim/truth.mrc", "--ctf")
+    found, mirrored = reconstructed(images, folder / "sim/truth.mrc", "--ctf")
     assert found[1:8].min() > 0.97
     assert mirrored[3:8].max() < 0.4

@@ -9,7 +9,8 @@ from select_sets import run
 
 from sta_mpi.formats.relion_particles import read_particles
 from sta_mpi.formats.relion_tomograms import read_tomograms
-from sta_mpi.formats.star import read_star
+from sta_mpi.formats.star import read_star, write_star
+from sta_mpi.formats.star_table import StarTable, text_column
 from sta_mpi.geometry.symmetry import symmetry_matrices
 from sta_mpi.pick.duplicates import DuplicateRule, remove_duplicates
 from sta_mpi.pick.lattice import LatticeRule, fill_holes, find_lattice
@@ -49,6 +50,34 @@ def test_real_set_keeps_the_rows_that_relions_rule_keeps(real, tmp_path, distanc
     assert kept.strings("rlnTomoParticleName").tolist() == names[expected].tolist()
     if distance_A == 50:    # the tutorial's second removal
         assert (len(table), int(expected.sum())) == (9442, 9053)
+
+
+@pytest.mark.data
+@pytest.mark.parametrize(("distance_A", "n_kept"), [(20, 9109), (50, 9053), (75, 2763)])
+def test_relion_star_handler_keeps_the_same_rows(relion, real, tmp_path, distance_A, n_kept):
+    """RELION 3.1 knows no centred coordinates: rows are told by their number."""
+    words, table = real
+    pixel_A, n = 1.35, len(table)
+    particles = StarTable("particles", {
+        "rlnMicrographName": table.strings("rlnTomoName"), "rlnOpticsGroup": np.ones(n, int),
+        "rlnImageName": text_column(f"{i + 1}@a.mrcs" for i in range(n)),
+        **{f"rlnCoordinate{a}": table.floats(f"rlnCenteredCoordinate{a}Angst") / pixel_A
+           for a in "XYZ"},
+        **{f"rlnOrigin{a}Angst": table.floats(f"rlnOrigin{a}Angst") for a in "XYZ"}})
+    optics = StarTable("optics", {
+        "rlnOpticsGroup": [1], "rlnOpticsGroupName": ["a"], "rlnImagePixelSize": [pixel_A],
+        "rlnImageSize": [192], "rlnImageDimensionality": [3], "rlnVoltage": [300.0],
+        "rlnSphericalAberration": [2.7], "rlnAmplitudeContrast": [0.1]})
+    write_star(tmp_path / "in.star", [optics, particles])
+    relion("relion_star_handler", tmp_path, "--i", "in.star", "--o", "theirs.star",
+           "--remove_duplicates", distance_A, "--image_angpix", pixel_A)
+    theirs = read_star(tmp_path / "theirs.star")["particles"]
+    run(*words, "--min-distance-A", distance_A, "--relion-compatible", "-o", tmp_path / "out")
+    ours = read_star(tmp_path / "out/particles.star")["particles"]
+    rows = [int(name.split("@")[0]) - 1 for name in theirs.strings("rlnImageName")]
+    names = table.strings("rlnTomoParticleName")[rows]
+    assert len(rows) == n_kept
+    assert ours.strings("rlnTomoParticleName").tolist() == names.tolist()
 
 
 @pytest.mark.data
