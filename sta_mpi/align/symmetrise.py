@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from sta_mpi.align.expand import helical_turns
 from sta_mpi.geometry.symmetry import symmetry_matrices
-from sta_mpi.kernels.gather import gather_box, pack_volume
+from sta_mpi.kernels.symmetrise import mean_over_turns
 
 Floats = NDArray[np.float64]
 
@@ -52,26 +52,9 @@ def symmetrise_sums(sums: NDArray[np.floating], symmetry: str, planes: slice = s
     n//2 - 1
     """
     n = len(sums)
-    r_max = n // 2 - 1
-    values = np.empty(sums.shape[:-1], np.complex64)
-    values.real, values.imag = sums[..., 0], sums[..., 1]
-    num = pack_volume(values, n, r_max)
-    values.real, values.imag = sums[..., 2], 0.0
-    den = pack_volume(values, n, r_max)
-    del values
     group = symmetry_matrices(symmetry)
     turns, rises_px = helical_turns(1, 0.0, 0.0) if helix is None else helical_turns(
         helix.n_units, helix.twist_deg, helix.rise_px)
-    kz = (np.fft.fftfreq(n) * n)[planes]
-    mean = np.zeros((*sums[planes].shape[:-1], 3))
-    for turn, rise_px in zip(turns, rises_px, strict=True):
-        phase = np.exp(2j * np.pi / n * rise_px * kz)[:, None, None]
-        for operator in turn @ group:
-            turned = gather_box(num, operator, n, r_max, planes=planes)
-            if rise_px:
-                turned = turned * phase
-            mean[..., 0] += turned.real
-            mean[..., 1] += turned.imag
-            mean[..., 2] += gather_box(den, operator, n, r_max, planes=planes).real
-    mean /= len(turns) * len(group)
-    return mean
+    phases = np.exp(2j * np.pi * rises_px[:, None] * np.fft.fftfreq(n))
+    operators = (turns[:, None] @ group).reshape(-1, 3, 3)
+    return mean_over_turns(sums, operators, np.repeat(phases, len(group), axis=0), planes)

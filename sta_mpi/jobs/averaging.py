@@ -181,7 +181,7 @@ def make_plans(setup: Setup, runtime: Any, more_shapes: Sequence[tuple[int, ...]
 def memory_plan(setup: Setup, ranks: int = 1) -> MemoryPlan:
     """Arrays that one rank, and one node, hold at the peak besides the engine's sums.
 
-    Of `ranks` each inverts its own planes; what it turns by the symmetry is the whole.
+    Of `ranks` each inverts its own planes; what they turn by a symmetry is whole, once a node.
     """
     grid, cut, box = setup.sizes.grid_px, setup.frame.cut_px, setup.frame.box_px
     n_tilts = max(ts.n_tilts for ts in setup.inputs.used_series)
@@ -190,8 +190,8 @@ def memory_plan(setup: Setup, ranks: int = 1) -> MemoryPlan:
     transfer = n_tilts * (4.0 * cut * (cut // 2 + 1) + 12.0 * grid * (grid // 2 + 1))
     return MemoryPlan(
         {"sums of a unit": one_sum, "patches of a particle": patches, "transfer": transfer,
-         "inversion": (3.5 + 4.5 / ranks) * one_sum},
-        {"tilt images": float(setup.source.bytes_shared())})
+         "inversion": (1.0 + 7.0 / ranks) * one_sum},    # traced: 0.3 + 7 / ranks
+        {"tilt images": float(setup.source.bytes_shared()), "sums to be turned": one_sum})
 
 
 def n_slices(setup: Setup) -> int:

@@ -147,22 +147,22 @@ def reconstruct(reduced: Any, runtime: Any, sizes: MapSizes, options: MapOptions
     padded = stretch_shells(curve, sizes.grid_px // 2 + 1)
     merged = _invert(both.divide(inverse_tau2_from_fsc(both.mean_den, padded) if is_whole
                                  else None), sizes, fft, runtime)
-    references = None
+    weights = np.stack([stretch_shells(s.mean_den, sizes.box_px // 2 + 1)
+                        for s in (*sums, both)])
+    references: list[NDArray[np.float32] | None] = []
     if options.join_A is not None:
         resolution_A = runtime.bcast(None if fsc is None else fsc.resolution_A())
         joined = max(options.join_A, np.nan_to_num(resolution_A, nan=np.inf))
-        r_join = sizes.grid_px * sizes.voxel_A / joined
-        references = [_invert(s.joined(both, r_join).divide(
-            inverse_tau2_of_half(s.mean_den, padded) if is_whole else None),
-            sizes, fft, runtime) for s in sums]
+        for half in sums:
+            prior = inverse_tau2_of_half(half.mean_den, padded) if is_whole else None
+            half.join(both, sizes.grid_px * sizes.voxel_A / joined)
+            references.append(_invert(half.divide(prior), sizes, fft, runtime))
     if half1 is None or half2 is None or merged is None or fsc is None:
         return None
-    weights = np.stack([stretch_shells(s.mean_den, sizes.box_px // 2 + 1)
-                        for s in (*sums, both)])
     voxel_A = sizes.voxel_A
     halves = HalfMaps(Volume(half1, voxel_A), Volume(half2, voxel_A))
     return Maps(halves, Volume(merged, voxel_A), fsc, options.mask, weights,
-                None if references is None else np.stack([r for r in references if r is not None]))
+                np.stack([r for r in references if r is not None]) if references else None)
 
 
 def map_options(parameters: Any, sizes: MapSizes, mask: NDArray[np.float32] | None = None,
@@ -187,7 +187,9 @@ class HalfSums:
                  runtime: Any, gain: float) -> None:
         self.z0, self.z1, planes = _own_planes(reduced, name, options, runtime)
         # data were X / sigma^2 with both on the scale of gain: undo it in each
-        self.num = (planes[..., 0] + 1j * planes[..., 1]) * gain
+        self.num = np.empty(planes.shape[:-1], np.complex128)
+        np.multiply(planes[..., 0], gain, out=self.num.real)
+        np.multiply(planes[..., 1], gain, out=self.num.imag)
         self.den = planes[..., 2] * gain**2
         self._set(sizes, runtime)
 
@@ -206,17 +208,13 @@ class HalfSums:
         both._set(self.sizes, self.runtime)
         return both
 
-    def joined(self, both: "HalfSums", r_join: float) -> "HalfSums":
-        """This half, with the mean of both halves within a radius [index of the sums]."""
-        out = object.__new__(HalfSums)
-        out.z0, out.z1 = self.z0, self.z1
-        out.num, out.den = self.num.copy(), self.den.copy()
+    def join(self, both: "HalfSums", r_join: float) -> None:
+        """Take the mean of both halves within a radius [index of the sums], for good."""
         for z in range(self.z0, self.z1):
             i, inside = z - self.z0, plane_radius(self.sizes.grid_px, z) <= r_join
-            out.num[i][inside] = both.num[i][inside] / 2
-            out.den[i][inside] = both.den[i][inside] / 2
-        out._set(self.sizes, self.runtime)
-        return out
+            self.num[i][inside] = both.num[i][inside] / 2
+            self.den[i][inside] = both.den[i][inside] / 2
+        self._set(self.sizes, self.runtime)
 
     def divide(self, inverse_tau2: Floats | None) -> NDArray[np.complex64]:
         """This rank's planes of the map's transform."""

@@ -1,7 +1,7 @@
 """Vector loads, stores and prefetches for trilinear interpolation, which LLVM does not find.
 
 The two neighbours along x lie side by side in memory: 4 floats of a complex volume are
-loaded at once, 8 floats of an accumulator of 4 channels are updated at once. With numba's
+loaded at once, 8 floats of an accumulator of 4 channels are read or updated at once. With numba's
 JIT switched off, plain Python versions of the same names are used.
 """
 
@@ -63,6 +63,28 @@ def _gather_pairs(typingctx, volume, o00, o01, o10, o11, fx, w00, w01, w10, w11)
 
 
 @intrinsic
+def _gather_channels(typingctx, sums, o00, o01, o10, o11, fx, w00, w01, w10, w11):
+    signature = types.UniTuple(types.float32, 4)(sums, *_OFFSETS, types.float32, *_WEIGHTS)
+
+    def codegen(context, builder, signature, args):
+        array, offsets, fx, weights = args[0], args[1:5], args[5], args[6:10]
+        total = None
+        for offset, weight in zip(offsets, weights, strict=True):
+            row = builder.load(
+                _pointer(context, builder, signature.args[0], array, offset, 8), align=4)
+            part = builder.fmul(row, _splat(builder, weight, 8), flags=_FLAGS)
+            total = part if total is None else builder.fadd(total, part, flags=_FLAGS)
+        low, high = _pick(builder, total, [0, 1, 2, 3]), _pick(builder, total, [4, 5, 6, 7])
+        step = builder.fmul(builder.fsub(high, low, flags=_FLAGS), _splat(builder, fx, 4),
+                            flags=_FLAGS)
+        value = builder.fadd(low, step, flags=_FLAGS)
+        lanes = [builder.extract_element(value, ir.Constant(ir.IntType(32), i)) for i in range(4)]
+        return context.make_tuple(builder, signature.return_type, lanes)
+
+    return signature, codegen
+
+
+@intrinsic
 def _prefetch(typingctx, array, o00, o01, o10, o11):
     signature = types.void(array, *_OFFSETS)
 
@@ -110,6 +132,12 @@ def _gather_pairs_python(volume, o00, o01, o10, o11, fx, w00, w01, w10, w11):
     return a + fx * (c - a), b + fx * (d - b)
 
 
+def _gather_channels_python(sums, o00, o01, o10, o11, fx, w00, w01, w10, w11):
+    corners = ((o00, w00), (o01, w01), (o10, w10), (o11, w11))
+    both = sum(w * sums[o : o + 8] for o, w in corners)
+    return tuple(both[:4] + fx * (both[4:] - both[:4]))
+
+
 def _spread_pairs_python(sums, o00, o01, o10, o11, re, im, weight, count, fx,
                          w00, w01, w10, w11):
     for offset, w in ((o00, w00), (o01, w01), (o10, w10), (o11, w11)):
@@ -129,5 +157,7 @@ AHEAD = 8
 prefetch: Any = _prefetch_python if _NO_JIT else _prefetch
 # gather_pairs(volume, 4 offsets, fx, 4 weights) -> (re, im): four loads of two neighbours each.
 gather_pairs: Any = _gather_pairs_python if _NO_JIT else _gather_pairs
+# gather_channels(sums, 4 offsets, fx, 4 weights) -> 4 channels: as gather_pairs, of accumulators.
+gather_channels: Any = _gather_channels_python if _NO_JIT else _gather_channels
 # spread_pairs(sums, 4 offsets, re, im, weight, count, fx, 4 weights): the transpose of it.
 spread_pairs: Any = _spread_pairs_python if _NO_JIT else _spread_pairs
