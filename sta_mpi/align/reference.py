@@ -5,7 +5,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from sta_mpi.kernels.gather import GatherVolume, prepare_gather
+from sta_mpi.kernels.gather import (
+    GatherVolume,
+    packed_shape,
+    packed_volume,
+    padded_edge,
+    prepare_gather,
+)
 from sta_mpi.signal.fft import FftPlans, radius_rft
 from sta_mpi.signal.filters import radial_map
 
@@ -53,9 +59,25 @@ def prepare_reference(
     if shell_filter is not None:
         curve = np.interp(radius, np.arange(n // 2 + 1), shell_filter)
         spectrum *= curve.astype(np.float32)
-    r_max = min(float(n // 2), lowpass_px + 2.0)
     power = shell_means(np.abs(spectrum).astype(np.float64) ** 2)
-    return Reference(prepare_gather(spectrum, plans, pad, r_max), n, power)
+    return Reference(prepare_gather(spectrum, plans, pad, _band(n, lowpass_px)), n, power)
+
+
+def reference_shape(n: int, lowpass_px: float, pad: float = 2.0) -> tuple[int, int, int]:
+    """Shape of the transform of a reference that `prepare_reference` makes of n^3 voxels."""
+    return packed_shape(padded_edge(n, pad), n, _band(n, lowpass_px))
+
+
+def placed_reference(data: NDArray[np.complex64], shell_power: Floats, n: int, lowpass_px: float,
+                     pad: float = 2.0) -> Reference:
+    """The reference that `prepare_reference` made with these sizes, its numbers lying elsewhere."""
+    volume = packed_volume(data, padded_edge(n, pad), n, _band(n, lowpass_px))
+    return Reference(volume, n, shell_power)
+
+
+def _band(n: int, lowpass_px: float) -> float:
+    """Largest |k| of a reference: where the edge of its low-pass ends."""
+    return min(float(n // 2), lowpass_px + 2.0)
 
 
 def filtered_map(data: NDArray[np.float32], mask: NDArray[np.float32] | None, shell_filter: Floats

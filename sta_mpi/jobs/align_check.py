@@ -109,15 +109,17 @@ class OracleCheck:
         select_device(runtime, self.setup.parameters.device)
         plans = make_plans(self.setup, runtime, reference_shapes(self.setup))
         self.setup.source.prepare(runtime, plans)
+        references = make_references(self.search, plans, runtime)
         negative = None
         if self.search.is_first:
-            negative = PolishSearcher(self.setup, self.search, plans, self._observe_negative)
+            negative = PolishSearcher(self.setup, self.search, references,
+                                      self._observe_negative)
         partial = None
         if not self.search.is_global and not gives_boxes(self.setup.source):
             still = replace(self.search, parameters=self.search.parameters.model_copy(
                 update={"early_stop": False}))
-            partial = PolishSearcher(self.setup, still, plans, self._observe_partial)
-        return _Context(make_references(self.search, plans), negative, partial)
+            partial = PolishSearcher(self.setup, still, references, self._observe_partial)
+        return _Context(references, negative, partial)
 
     def _observe_partial(self, row: int, anchor_A: Floats) -> Any:
         observation = self.setup.source.observe(row, anchor_A)

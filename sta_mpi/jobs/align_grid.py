@@ -15,6 +15,7 @@ from sta_mpi.align.grid_search import (
     shift_phase_matrix,
     take_band,
 )
+from sta_mpi.align.reference import Reference
 from sta_mpi.errors import ParticleError
 from sta_mpi.geometry.rotations import angular_distance_deg
 from sta_mpi.jobs.align_search import (
@@ -22,14 +23,12 @@ from sta_mpi.jobs.align_search import (
     Mode,
     Search,
     is_at_edge,
-    make_references,
     moved_px,
     search_centre,
     unseen,
     weighted_samples,
 )
 from sta_mpi.jobs.averaging import Setup
-from sta_mpi.signal.fft import FftPlans
 
 Floats = NDArray[np.float64]
 
@@ -41,10 +40,10 @@ class GridSearcher:
     """
 
     def __init__(self, setup: Setup, search: Search, grey: tuple[float, float],
-                 plans: FftPlans, observe: Any) -> None:
+                 references: list[list[Reference]], observe: Any) -> None:
         self._setup, self._search, self._grey = setup, search, grey
         self._observe = observe
-        self._references = make_references(search, plans)
+        self._references = references
         self._phases: dict[tuple[int, bytes, bytes], NDArray[np.float32]] = {}
         parameters = search.parameters
         self._prior = Prior(parameters.angle_prior_deg, parameters.shift_prior_A)

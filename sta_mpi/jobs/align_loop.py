@@ -96,6 +96,7 @@ class RoundLoop:
         maps, columns = result.outputs
         check_any_seen(columns["n_slices"], setup)
         numbers = self._check(search, columns, tag)
+        search.shelf.release(runtime)
         before_R, before_offset = state.R_p2t, state.offset_A
         aligned = columns["n_slices"] > 0
         state.move(columns["R_p2t"].reshape(-1, 3, 3), columns["offset_A"], aligned,

@@ -16,6 +16,7 @@ from sta_mpi.align.polish import Asked, PolishResult, PolishSettings, Pose
 from sta_mpi.align.polish_batch import OneByOne, Particles, run_together
 from sta_mpi.align.pose import Restraint
 from sta_mpi.align.posterior import log_evidence, mode_weights, retained
+from sta_mpi.align.reference import Reference
 from sta_mpi.align.settle import outlook_steps
 from sta_mpi.errors import ParticleError
 from sta_mpi.geometry.symmetry import symmetry_matrices
@@ -24,7 +25,6 @@ from sta_mpi.jobs.align_search import (
     Found,
     Mode,
     Search,
-    make_references,
     moved_px,
     search_centre,
     unseen,
@@ -42,7 +42,6 @@ from sta_mpi.kernels.polish import (
     pack_samples,
 )
 from sta_mpi.kernels.voxels import PackedVoxels, VoxelProblem, make_voxel_layout, pack_voxels
-from sta_mpi.signal.fft import FftPlans
 
 Floats = NDArray[np.float64]
 
@@ -80,9 +79,10 @@ class _Candidate:
 class PolishSearcher:
     """Damped Fisher scoring on the tilt images, from one or several starts a particle."""
 
-    def __init__(self, setup: Setup, search: Search, plans: FftPlans, observe: Any) -> None:
+    def __init__(self, setup: Setup, search: Search, references: list[list[Reference]],
+                 observe: Any) -> None:
         self._setup, self._search, self._observe = setup, search, observe
-        self.references = make_references(search, plans)
+        self.references = references
         self._device = setup.parameters.device
         r_max, r_min = search.band.r_max, search.band.r_min
         bands = marching_radii(r_max)

@@ -13,7 +13,14 @@ from sta_mpi.errors import ParticleError
 from sta_mpi.jobs.align_global import GLOBAL_BAND, ROTATED_BYTES
 from sta_mpi.jobs.align_grid import GridSearcher
 from sta_mpi.jobs.align_polish import BATCH, GPU_BATCH, PolishSearcher
-from sta_mpi.jobs.align_search import Found, Search, Searcher, column_specs, reference_shapes
+from sta_mpi.jobs.align_search import (
+    Found,
+    Search,
+    Searcher,
+    column_specs,
+    make_references,
+    reference_shapes,
+)
 from sta_mpi.jobs.averaging import (
     Setup,
     SliceMaker,
@@ -81,7 +88,8 @@ class GreyScaleJob:
         plans = make_plans(self.setup, runtime, reference_shapes(self.setup))
         self.setup.source.prepare(runtime, plans)
         still = replace(self.search, shifts_px=np.zeros((1, 3)))
-        return GridSearcher(self.setup, still, (1.0, 1.0), plans, self.setup.source.observe)
+        return GridSearcher(self.setup, still, (1.0, 1.0), make_references(still, plans, runtime),
+                            self.setup.source.observe)
 
     def work(self, context: GridSearcher, unit: Unit) -> Partial:
         """Score particles where they are, with the first reference."""
@@ -130,19 +138,21 @@ def round_memory(setup: Setup, search: Search, ranks: int = 1) -> MemoryPlan:
               else max(ts.n_tilts for ts in setup.inputs.used_series))
     # the particles before are let go when the next ones are complete
     in_hand = 2.0 * (BATCH if search.is_global else 1)
-    plan = {"references": 4.0 * search.references.size + 32.0 * reach**3 * references,
+    plan = {"maps of references": 4.0 * search.references.size,
             "samples of particles in hand": in_hand * slices * 12.0 * box * (box // 2 + 1)}
     if search.is_global:
         voxels = 2.1 * min(GLOBAL_BAND, search.band.r_max) ** 3
         plan["references in all orientations"] = 2.0 * min(
             float(ROTATED_BYTES),
             float(rotated_bytes(len(search.rotations), int(voxels), references // 2)))
-    return memory_plan(setup, ranks).plus(MemoryPlan(plan))
+    return memory_plan(setup, ranks).plus(
+        MemoryPlan(plan, {"references": 32.0 * reach**3 * references}))
 
 
 def device_bytes(setup: Setup, search: Search) -> dict[str, float]:
     """Arrays that one rank keeps on a GPU in a round besides the sums of a unit."""
-    plan = round_memory(setup, search).rank_bytes
+    memory = round_memory(setup, search)
+    plan = {**memory.rank_bytes, **memory.node_bytes}
     n_tilts = max(ts.n_tilts for ts in setup.inputs.used_series)
     most = min(GPU_BATCH, setup.parameters.unit_particles)
     names = ("references", "references in all orientations")
@@ -193,10 +203,15 @@ class AlignRound:
         self.setup.source.prepare(runtime, plans)
         observe = self.setup.source.observe
         kind = self.search.kind
-        searcher: Searcher = (
-            GridSearcher(self.setup, self.search, self.grey, plans, observe) if kind == "grid"
-            else GivenClasses(self.setup, self.search, observe) if kind == "given"
-            else PolishSearcher(self.setup, self.search, plans, observe))
+        searcher: Searcher
+        if kind == "given":
+            searcher = GivenClasses(self.setup, self.search, observe)
+        else:
+            references = make_references(self.search, plans, runtime)
+            searcher = (
+                GridSearcher(self.setup, self.search, self.grey, references, observe)
+                if kind == "grid" else
+                PolishSearcher(self.setup, self.search, references, observe))
         return _Context(searcher, sums, observe)
 
     def work(self, context: _Context, unit: Unit) -> Partial:

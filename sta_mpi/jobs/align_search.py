@@ -4,7 +4,7 @@ A searcher is made on every rank; `align` finds the poses of particles of one un
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from sta_mpi.align.grid_search import Band
 from sta_mpi.align.pose import Pose
-from sta_mpi.align.reference import Reference, prepare_reference
+from sta_mpi.align.reference import Reference
 from sta_mpi.align.scores import (
     Samples,
     flat_gain,
@@ -24,6 +24,7 @@ from sta_mpi.geometry.peet import peet_from_rp2t
 from sta_mpi.geometry.rotations import angular_distance_deg, rotation_from_vector
 from sta_mpi.jobs.averaging import Setup
 from sta_mpi.jobs.parameters.align import SearchParameters
+from sta_mpi.jobs.reference_shelf import ReferenceShelf
 from sta_mpi.signal.fft import FftPlans
 
 Floats = NDArray[np.float64]
@@ -83,6 +84,7 @@ class Search:
     is_kept: NDArray[np.bool_] | None = None
     limits: "Limits | None" = None
     noise_gain: Floats | None = None
+    shelf: ReferenceShelf = field(default_factory=ReferenceShelf)
 
     @property
     def is_first(self) -> bool:
@@ -195,8 +197,8 @@ def reference_shapes(setup: Setup) -> list[tuple[int, ...]]:
     return [(box,) * 3, (2 * box,) * 3]
 
 
-def make_references(search: Search, plans: FftPlans) -> list[list[Reference]]:
-    """References of both half-sets, ready for gathering: [half][reference]."""
+def make_references(search: Search, plans: FftPlans, runtime: Any) -> list[list[Reference]]:
+    """References of both half-sets, ready for gathering: [half][reference]; collective."""
     def filtered(k: int) -> Floats | None:
         gain = None if search.limits is None else search.limits.reference_gain
         if search.parameters.score not in ("loglik", "fsc"):
@@ -205,8 +207,9 @@ def make_references(search: Search, plans: FftPlans) -> list[list[Reference]]:
         wiener = wiener_from_half_fsc(search.fsc[k if k < search.n_classes else 0])
         return wiener if gain is None else wiener * gain
 
-    return [[prepare_reference(r, search.mask, search.band.r_max, plans, shell_filter=filtered(k))
-             for k, r in enumerate(of_half)] for of_half in search.references]
+    return search.shelf.take(search.references, search.mask, search.band.r_max,
+                             [filtered(k) for k in range(search.references.shape[1])], plans,
+                             runtime)
 
 
 def weighted_samples(search: Search, samples: Samples, shell_power: Floats, half: int) -> Samples:

@@ -14,7 +14,7 @@ from sta_mpi.align.grid_search import take_band
 from sta_mpi.align.observe import box_mask
 from sta_mpi.align.residuals import noise_gain, residual_sums
 from sta_mpi.jobs.align_polish import PolishSearcher
-from sta_mpi.jobs.align_search import Search, reference_shapes
+from sta_mpi.jobs.align_search import Search, make_references, reference_shapes
 from sta_mpi.jobs.averaging import Setup, make_plans
 from sta_mpi.jobs.sample_units import SampleUnits
 from sta_mpi.jobs.sources import gives_boxes
@@ -91,7 +91,8 @@ class NoiseJob:
         select_device(runtime, self.setup.parameters.device)
         plans = make_plans(self.setup, runtime, reference_shapes(self.setup))
         self.setup.source.prepare(runtime, plans)
-        return PolishSearcher(self.setup, self.search, plans, self.setup.source.observe)
+        return PolishSearcher(self.setup, self.search, make_references(self.search, plans, runtime),
+                              self.setup.source.observe)
 
     def work(self, context: PolishSearcher, unit: Unit) -> Partial:
         """What the likeliest reference leaves of each particle at its likeliest pose."""

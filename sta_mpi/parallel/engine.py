@@ -90,7 +90,9 @@ def run_job(job: Job, runtime: Runtime, *, checkpoints: "CheckpointStore | None"
     runtime.barrier()
 
     master, worker = _make_loop(job, runtime, kept, units, settings, context, checkpoints)
+    del context
     reason = worker.run(master)
+    worker.let_go()    # `finish` may need the memory of what the units needed
     quarantined = _all_quarantined(runtime, kept)
     if reason is Reason.STOP:
         raise Stopped(_stop_message(job, checkpoints))

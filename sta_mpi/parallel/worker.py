@@ -47,6 +47,10 @@ class Worker:
         self.n_checkpoints = 0
         self.n_messages = 0
 
+    def let_go(self) -> None:
+        """Forget what the job prepared: no unit is worked on any more."""
+        self._context = None
+
     def run(self, master: Master | None) -> Reason:
         """Work until the scheduler ends the job; return why. `master` is rank 0's."""
         if master is not None:

@@ -11,11 +11,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sta_mpi.kernels.gather import cpu
-from sta_mpi.kernels.gather.volume import GatherVolume, pack_volume, prepare_gather
+from sta_mpi.kernels.gather.volume import (
+    GatherVolume,
+    pack_volume,
+    packed_shape,
+    packed_volume,
+    padded_edge,
+    prepare_gather,
+)
 from sta_mpi.kernels.options import check_device
 from sta_mpi.kernels.planes import box_planes, slice_planes
 
-__all__ = ["GatherVolume", "gather_box", "gather_slices", "pack_volume", "prepare_gather"]
+__all__ = ["GatherVolume", "gather_box", "gather_slices", "pack_volume", "packed_shape",
+           "packed_volume", "padded_edge", "prepare_gather"]
 
 Complex = NDArray[np.complex64]
 

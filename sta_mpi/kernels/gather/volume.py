@@ -79,11 +79,11 @@ def pack_volume(padded_rft: Complex, n: int, r_max_px: float | None = None) -> G
     limit = float(n // 2 if r_max_px is None else r_max_px)
     if not 0 <= limit <= n // 2:
         raise ValueError(f"r_max_px is {limit}, expected 0 to {n // 2}")
-    scale = n_pad / n
-    reach = int(np.ceil(limit * scale * (1 + STRETCH)))
+    shape = packed_shape(n_pad, n, limit)
+    reach = shape[2] - 2
     zy = np.arange(-reach, reach + 2) % n_pad
     mate = -zy % n_pad
-    data = np.empty((len(zy), len(zy), reach + 2), np.complex64)
+    data = np.empty(shape, np.complex64)
     n_stored = min(reach + 2, n_pad // 2 + 1)
     for i, z in enumerate(zy):
         data[i, :, :n_stored] = padded_rft[z, zy, :n_stored]
@@ -93,7 +93,23 @@ def pack_volume(padded_rft: Complex, n: int, r_max_px: float | None = None) -> G
             data[:, :, x] = padded_rft[zy][:, zy, wrapped]
         else:
             data[:, :, x] = padded_rft[mate][:, mate, n_pad - wrapped].conj()
-    return GatherVolume(data, n, scale, limit, reach)
+    return packed_volume(data, n_pad, n, limit)
+
+
+def packed_shape(n_pad: int, n: int, r_max_px: float) -> tuple[int, int, int]:
+    """Shape of the data that `pack_volume` makes."""
+    reach = int(np.ceil(r_max_px * n_pad / n * (1 + STRETCH)))
+    return (2 * reach + 2, 2 * reach + 2, reach + 2)
+
+
+def packed_volume(data: Complex, n_pad: int, n: int, r_max_px: float) -> GatherVolume:
+    """The volume whose data `pack_volume` made with these sizes, wherever they lie now."""
+    return GatherVolume(data, n, n_pad / n, r_max_px, data.shape[2] - 2)
+
+
+def padded_edge(n: int, pad: float) -> int:
+    """Edge of the padded box of `prepare_gather`."""
+    return max(n, 2 * round(n * pad / 2)) if pad > 1 else n
 
 
 def prepare_gather(V_rft: Complex, plans: Plans, pad: float = 2.0,
@@ -112,7 +128,7 @@ def prepare_gather(V_rft: Complex, plans: Plans, pad: float = 2.0,
     Values keep the scale of V_rft, so a slice is the orthonormal transform of a projection.
     """
     n = V_rft.shape[0]
-    n_pad = max(n, 2 * round(n * pad / 2)) if pad > 1 else n
+    n_pad = padded_edge(n, pad)
     corrected = correct_gridding(plans.irfft3(V_rft), n_pad / n)
     padded = np.zeros((n_pad,) * 3, np.float32)
     inside = slice(n_pad // 2 - n // 2, n_pad // 2 - n // 2 + n)
