@@ -26,6 +26,8 @@ def half_map_files(half1: Path, half2: Path | None) -> list[Path]:
     """
     if half1.is_dir():
         half1 = _half1_of_folder(half1)
+    elif not half1.exists():
+        raise InputError(f"{half1}: no such map. Correct the name, or pass the folder of a job.")
     if half2 is not None:
         return [half1, half2]
     other = other_half(half1)
@@ -39,8 +41,9 @@ def half_map_files(half1: Path, half2: Path | None) -> list[Path]:
 
 
 def _half1_of_folder(folder: Path) -> Path:
-    """The map of half 1 in a folder; RELION's intermediate `run_it*` maps are left out."""
-    found = sorted(p for p in folder.glob("*half1*.mrc") if not p.name.startswith("run_it"))
+    """The map of half 1 in a folder; those of rounds (RELION's: `run_it*`) are left out."""
+    found = sorted(p for p in folder.glob("*half1*.mrc")
+                   if not p.name.startswith(("run_it", "round")))
     if len(found) != 1:
         names = ", ".join(p.name for p in found[:4]) or "none"
         raise InputError(f"{folder}: {len(found)} maps are named half1 ({names}), expected one. "

@@ -107,7 +107,12 @@ def test_map_commands_accept_the_good_maps(project):
 
 
 def test_half_maps_are_found_in_the_folder_of_a_job(project):
+    # maps of rounds are not the result
+    project.path("maps/round01_half1.mrc").write_bytes(
+        project.path("maps/half1.mrc").read_bytes())
     project.accepts(("postprocess", "--half1", "maps", "--quiet", "-o", "out"))
+    project.refuses(("postprocess", "--half1", "maps/halve1.mrc", "--quiet", "-o", "other"), 3,
+                    "maps/halve1.mrc: no such map. Correct the name")
     project.path("maps/more_half1.mrc").write_bytes(project.path("maps/half1.mrc").read_bytes())
     project.refuses(("postprocess", "--half1", "maps", "--quiet", "-o", "other"), 3,
                     "2 maps are named half1 .half1.mrc, more_half1.mrc., expected one")
