@@ -58,6 +58,7 @@ class Search:
     limits : Limits or None               what goes beyond the above, for a PEET project
     noise_gain : (2, n_shells) or None    factors of data and weights by half-set; None: the
                                           noise is as measured in the images
+    shelf : ReferenceShelf                where the stages of the round find its references
     """
 
     R_p2t: Floats
