@@ -18,7 +18,7 @@ from lattice_truth import compare, summary
 
 HERE = Path(__file__).parent
 SERIES = ("TS_01", "TS_54")
-STAGES = ("reference", "walked", "judged", "good", "good2", "good3", "bin4", "bin2")
+STAGES = ("reference", "walked", "judged", "good", "good2", "good3", "bin4", "distinct4", "bin2")
 
 
 def simulate(data: Path, work: Path, ranks: int, snr: float) -> None:

@@ -92,13 +92,15 @@ def seen_of_mask(mask: Grid) -> Seen:
     return Seen(kept, kept, kept)
 
 
-def binary_wedge(n: int, tilt_min_deg: float, tilt_max_deg: float, edge_shift_px: float = 1.0
-                 ) -> Grid:
+def binary_wedge(n: int, tilt_min_deg: float, tilt_max_deg: float, edge_shift_px: float = 1.0,
+                 is_graded: bool = False) -> Grid:
     """1 where tilts about y from `tilt_min_deg` to `tilt_max_deg` measured, else 0.
 
     Parameters
     ----------
     edge_shift_px : float    the region is widened by this many Fourier voxels
+    is_graded : bool         voxels on the border hold the share of them that was measured,
+                             as it grows from 0 to 1 over the width of a voxel
 
     Notes
     -----
@@ -110,13 +112,14 @@ def binary_wedge(n: int, tilt_min_deg: float, tilt_max_deg: float, edge_shift_px
     low, high = np.radians(tilt_min_deg), np.radians(tilt_max_deg)
     # signed distances from the slices at both ends of the range, positive inside
     above, below = z * np.cos(low) - x * np.sin(low), x * np.sin(high) - z * np.cos(high)
-    least = -edge_shift_px - 1e-9
     # the second: near the origin the widened region reaches its own Friedel mates
-    inside = ((above >= least) & (below >= least)) | ((above <= -least) & (below <= -least))
+    depth = np.maximum(np.minimum(above, below), np.minimum(-above, -below)) + edge_shift_px
+    share = np.clip(depth + 0.5, 0, 1) if is_graded else (depth >= -1e-9).astype(np.float64)
+    share[0, 0] = 1.0
     if tilt_max_deg - tilt_min_deg >= 180:
-        inside[:] = True
+        share[:] = 1.0
     return np.ascontiguousarray(
-        np.broadcast_to(inside[:, None, :], (n, n, n // 2 + 1)), np.float32)
+        np.broadcast_to(share[:, None, :], (n, n, n // 2 + 1)), np.float32)
 
 
 def half_of_mask(mask: NDArray[np.floating]) -> Grid:

@@ -69,9 +69,11 @@ def check_finite(data: NDArray[Any], source: str) -> None:
 
 def describe_not_finite(data: NDArray[Any]) -> str:
     """How many values are NaN or Inf and where the first lies; empty where all are finite."""
-    # A sum meets every NaN and Inf at a fraction of the cost of a mask of the whole array.
+    # A sum meets every NaN and Inf at a fraction of the cost of a mask of the whole array; one
+    # that overflows is looked at closely.
     with np.errstate(over="ignore", invalid="ignore"):
-        if data.dtype.kind != "f" or np.isfinite(np.sum(data, dtype=np.float64)):
+        if data.dtype.kind != "f" or np.isfinite(
+                np.sum(data, dtype=np.promote_types(data.dtype, np.float32))):
             return ""
     bad = ~np.isfinite(data)
     count = int(bad.sum())

@@ -172,8 +172,7 @@ def _join(pieces: list[Column]) -> Column:
 def write_rows(columns: list[Column], source: str) -> Iterator[bytes]:
     """Text of rows, a chunk at a time, with RELION's widths and number formats."""
     n_rows = len(columns[0]) if columns else 0
-    widths = [NUMBER_WIDTH if column.dtype.kind not in "SO" or (
-        column.dtype.kind == "S" and looks_numeric(column)) else TEXT_WIDTH for column in columns]
+    widths = [NUMBER_WIDTH if _is_numeric(column) else TEXT_WIDTH for column in columns]
     for start in range(0, n_rows, CHUNK_ROWS):
         fields = []
         for i, (column, width) in enumerate(zip(columns, widths, strict=True)):
@@ -181,6 +180,13 @@ def write_rows(columns: list[Column], source: str) -> Iterator[bytes]:
             fields += _padded(cells, width)
         rows = np.concatenate([*fields, np.full((len(fields[0]), 1), 10, np.uint8)], axis=1)
         yield rows[rows != 0].tobytes()
+
+
+def _is_numeric(column: Column) -> bool:
+    if column.dtype.kind == "O":
+        cells = column.tolist()
+        return all(cells) and looks_numeric(np.array([b"".join(cells)]))
+    return column.dtype.kind != "S" or looks_numeric(column)
 
 
 def _padded(cells: Column, width: int) -> list[NDArray[np.uint8]]:

@@ -28,7 +28,7 @@ def align_sections(maps: Maps, particles: Particles, setup: Setup, state: LoopPo
         "settled_loss": "loss of the settled [log-lik.]", "median_grey_scale": "grey scale",
         "oracle_better_share": "oracle better", "resolution_A": "resolution [Å]"}
     names = ["round", *labels.values()]
-    rows = [[int(h["round"]), *(h.get(key, float("nan")) for key in labels)] for h in history]
+    rows = [[int(h["round"]), *(h.get(key) for key in labels)] for h in history]
     scores = score_histogram(columns["ncc"][used], setup.half[used],
                              before.i_tomo[used], before.tomo_names, "normalised correlation")
     rounds = Section(

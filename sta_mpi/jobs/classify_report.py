@@ -40,7 +40,7 @@ def _classes(setup: Setup, state: LoopPoses, maps: list[Maps], posteriors: Float
     rows = []
     for k, m in enumerate(maps):
         own = used & (labels == k)
-        mean = float(posteriors[own, k].mean()) if own.any() else float("nan")
+        mean = float(posteriors[own, k].mean()) if own.any() else None
         rows.append([k + 1, int(sizes[k]), f"{100 * shares[k]:.1f} %",
                      *(int((own & (setup.half == h)).sum()) for h in (1, 2)), mean,
                      m.fsc.resolution_A()])

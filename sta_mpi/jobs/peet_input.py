@@ -97,7 +97,8 @@ def load_project(run: PeetRun, tomograms: Path | None, seed: int) -> PeetProject
     series = [table.tilt_series(name) for name in table.names]
     used = [series[i] for i in np.unique(i_tomo)]
     check_series(run.source, used)
-    wedges = {name: wedge_of(ranges[name], run.edge_shift_px, tomograms is not None)
+    wedges = {name: wedge_of(ranges[name], run.edge_shift_px, run.has_graded_wedge,
+                              tomograms is not None)
               for name in names}
     inputs = InputSet(SetPaths(run.source, tomograms or run.source, None), particles, table, series,
                       None, wedges)
@@ -108,7 +109,7 @@ def load_project(run: PeetRun, tomograms: Path | None, seed: int) -> PeetProject
 
 
 def wedge_of(tilt_range: tuple[float, float] | Path | None, edge_shift_px: float,
-             has_series: bool) -> WedgeSpec:
+             is_graded: bool, has_series: bool) -> WedgeSpec:
     """What weighs the boxes of a tomogram: its tilt series, its range or file, or nothing."""
     if has_series:
         return WedgeSpec("tilts")
@@ -116,7 +117,7 @@ def wedge_of(tilt_range: tuple[float, float] | Path | None, edge_shift_px: float
         return WedgeSpec("none")
     if isinstance(tilt_range, Path):
         return WedgeSpec("file", mask=tilt_range)
-    return WedgeSpec("binary", tilt_range, None, edge_shift_px)
+    return WedgeSpec("binary", tilt_range, None, edge_shift_px, is_graded)
 
 
 def motives_after(project: PeetProject, k: int, R_p2t: Floats, offset_A: Floats, voxel_A: float,

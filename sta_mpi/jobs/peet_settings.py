@@ -74,6 +74,7 @@ class PeetRun:
     sample_sphere: str
     sample_interval_deg: float
     edge_shift_px: float
+    has_graded_wedge: bool
     n_weight_groups: int
     has_elevation: bool
     is_filter_on_reference: bool
@@ -128,7 +129,8 @@ def read_peet_run(path: Path) -> PeetRun:
         _init(read, len(volumes)), _tilt_ranges(read, len(volumes)),
         (int(size[0]), int(size[1]), int(size[2])), _reference(read, len(volumes)),
         read.integer("yaxisType", 0, range(4)), iterations, sphere, interval,
-        _edge_shift(read), read.integer("nWeightGroup", 8, range(33)),
+        _edge_shift(read), read.flag("flgFPWedgeMask", False),
+        read.integer("nWeightGroup", 8, range(33)),
         read.flag("flgElevationCompensation", False), read.flag("flgFilterRefOnly", False),
         read.flag("flgStrictSearchLimits", False), read.flag("flgSearchAlongParticleAxes", False),
         _has_wedge(read), _mask(read),

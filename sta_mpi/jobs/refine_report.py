@@ -25,8 +25,7 @@ def round_section(folder: JobFolder, sizes: MapSizes, history: list[dict[str, fl
                 "taken back" if h.get("accepted", 1.0) == 0 else
                 "worse, but kept" if h.get("worse", 0.0) > 0 else
                 "accepted, converged" if h.get("finished", 0.0) > 0 else "accepted")
-        rows.append([_name(int(h["round"])), h["resolution_A"],
-                     h.get("unseen_gain", float("nan")), fate])
+        rows.append([_name(int(h["round"])), h["resolution_A"], h.get("unseen_gain"), fate])
     return Section("Course of the refinement", tables=[Table(
         "Rounds and what became of them",
         ["round", "resolution [Å]", "gain on unseen tilts [log-lik.]", "fate"], rows,

@@ -46,12 +46,14 @@ class WedgeSpec:
     range_deg : (2,) float       for "binary"
     mask : Path                  for "file"
     edge_shift_px : float
+    is_graded : bool             voxels on the border of "binary" count in part
     """
 
     kind: str
     range_deg: tuple[float, float] = (-60.0, 60.0)
     mask: Any = None
     edge_shift_px: float = 1.0
+    is_graded: bool = False
 
 
 @dataclass(frozen=True)
@@ -238,7 +240,8 @@ def static_region(spec: WedgeSpec, n: int) -> Seen:
     if spec.kind == "none":
         return seen_of_mask(np.ones((n, n, n // 2 + 1), np.float32))
     if spec.kind == "binary":
-        return seen_of_mask(binary_wedge(n, *spec.range_deg, spec.edge_shift_px))
+        return seen_of_mask(binary_wedge(n, *spec.range_deg, spec.edge_shift_px,
+                                         spec.is_graded))
     return seen_of_mask(_mask_from_file(spec, n))
 
 

@@ -61,6 +61,24 @@ def test_binary_wedge_is_the_region_between_the_end_slices(low, high):
     assert wider.sum() > mask.sum()
 
 
+def test_graded_wedge_holds_the_share_of_a_voxel_that_was_measured():
+    n, low, high = 24, -40, 62
+    graded, binary = binary_wedge(n, low, high, 0.0, True), binary_wedge(n, low, high, 0.0)
+    across = np.linspace(-0.5, 0.5, 1001)
+    n_border = 0
+    for iz, kz in enumerate(np.fft.fftfreq(n) * n):
+        for kx in range(3, n // 2 + 1):    # nearer, both borders meet in one voxel
+            tilt = low if kz < 0 else high
+            normal = np.array([-np.sin(np.radians(tilt)), np.cos(np.radians(tilt))])
+            x, z = np.array([[kx], [kz]]) + np.outer(normal, across)
+            angle = np.degrees(np.arctan2(z, x))
+            share = ((angle >= low) & (angle <= high)).mean()
+            assert np.abs(graded[iz, :, kx] - share).max() < 2e-3
+            n_border += 0.01 < share < 0.99
+    assert n_border > 15
+    assert (np.abs(graded - binary) <= 0.5 + 1e-6).all()
+
+
 def test_binary_wedge_holds_the_slices_of_its_tilts():
     # the sign of the tilt: a range of one side only
     tilts = np.arange(0.0, 61.0, 3.0)

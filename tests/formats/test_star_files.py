@@ -243,6 +243,14 @@ def test_one_very_long_cell_does_not_widen_the_column(tmp_path):
     assert column[-1] == b"y" * 50_000
 
 
+def test_numbers_beside_quoted_cells_keep_their_width(tmp_path):
+    write_star(tmp_path / "a.star", [StarTable("t", {"x": ["", "a b"], "y": ["0", "12"]})])
+    write_star(tmp_path / "b.star", read_star(tmp_path / "a.star"))
+    text = (tmp_path / "a.star").read_text()
+    assert text == (tmp_path / "b.star").read_text()
+    assert text.splitlines()[-3].split('""')[1] == " " + " " * 11 + "0 "
+
+
 _LABEL = st.from_regex(r"[A-Za-z][A-Za-z0-9]{0,12}", fullmatch=True)
 _TEXT = st.text(st.characters(exclude_categories=("C", "Z"), include_characters=" \t\"'#;_"),
                 max_size=12)

@@ -24,6 +24,7 @@ from sta_mpi.jobs.peet_choice import choose_for_average, choose_for_reference, j
 from sta_mpi.jobs.peet_keys import KEYS, reports, unknown_keys, uses_of
 from sta_mpi.jobs.peet_rounds import effective_parameters, peet_search, reference_mask
 from sta_mpi.jobs.peet_settings import read_peet_run
+from sta_mpi.jobs.source_volumes import static_region
 
 BOX, VOXEL_A, N = 28, 6.0, 12
 
@@ -148,6 +149,13 @@ def test_shifts_of_a_grid_count_along_the_axes_of_the_motive_list_where_asked_fo
     np.testing.assert_allclose(np.abs(far @ axis), 2.0)
     np.testing.assert_allclose(np.linalg.norm(far, axis=1), 2.0)
     assert np.abs(far - plain.shifts_px[np.abs(plain.shifts_px[:, 1]) == 2]).max() > 0.1
+
+
+@pytest.mark.parametrize(("value", "has_parts"), [("0", False), ("1", True)])
+def test_border_of_a_wedge_is_graded_where_the_project_asks_for_it(project, value, has_parts):
+    _, setup, _ = load(project, "graded.prm", flgFPWedgeMask=value)
+    share = static_region(setup.source.volume_options.wedges["TS_01"], 24).weight()
+    assert ((share > 0.01) & (share < 0.99)).any() == has_parts
 
 
 @pytest.mark.parametrize(("values", "has_wedge"), [

@@ -7,18 +7,22 @@ one size share a layout; a packed box keeps the part of it that holds weight or 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sta_mpi.kernels.polish.samples import TILE_PX, half_scale
+from sta_mpi.kernels.voxels.pick import pick_voxels
 
 EMPTY = 1e-3
 """Voxels with less than this share of their band's mean weight, and of its rms data, are left
 out. Masking a box spreads data into its missing wedge, and these belong to the sums as well:
 without them poses are turned by half a degree."""
+
+MOST = 0.95
+"""Share of voxels that count from which all are kept: the rest is cheaper than a list of one's
+own."""
 
 
 @dataclass(frozen=True)
@@ -146,16 +150,11 @@ def pack_voxels(data_rft: NDArray[np.complex64], weight_rft: NDArray[np.float32]
     if layout.r_max_px > g // 2 - 1:
         raise ValueError(
             f"layout reaches {layout.r_max_px:g}, but a grid of {g} allows {g // 2 - 1}")
-    index = _wrapped(layout.kz, g)
-    index *= g
-    index += _wrapped(layout.ky, g)
-    index *= g // 2 + 1
-    index += layout.kx
-    weight = weight_rft.reshape(-1)[index].astype(np.float32, copy=False)
-    data = data_rft.reshape(-1)[index]
-    re, im = data.real.astype(np.float32), data.imag.astype(np.float32)
-    seen = _is_seen(weight, re, im, layout.band_start)
-    if not seen.all():
+    re, im, weight = np.empty((3, layout.n_samples), np.float32)
+    seen = np.empty(layout.n_samples, bool)
+    n_seen = pick_voxels(data_rft.reshape(-1), weight_rft.reshape(-1), g, layout.kx, layout.ky,
+                         layout.kz, layout.band_start, EMPTY, re, im, weight, seen)
+    if n_seen < MOST * layout.n_samples:
         weight, re, im, layout = weight[seen], re[seen], im[seen], layout.keep(seen)
     if dtype == np.float32:
         return PackedVoxels(re, im, weight, 1.0, 1.0, layout)
@@ -166,20 +165,3 @@ def pack_voxels(data_rft: NDArray[np.complex64], weight_rft: NDArray[np.float32]
     return PackedVoxels(
         (re / data_scale).astype(np.float16), (im / data_scale).astype(np.float16),
         (weight / weight_scale).astype(np.float16), data_scale, weight_scale, layout)
-
-
-def _wrapped(k: NDArray[np.int16], g: int) -> NDArray[np.int64]:
-    """Index of a frequency on an axis of g; a comparison costs a tenth of a division."""
-    return k + g * (k < 0)
-
-
-def _is_seen(weight: NDArray[np.float32], re: NDArray[np.float32], im: NDArray[np.float32],
-             band_start: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """(p,) whether weight or data count in their band; merged weights may ring below 0."""
-    seen, power = np.zeros(len(weight), bool), re * re + im * im
-    for start, stop in pairwise(band_start):
-        own, size = slice(start, stop), np.abs(weight[start:stop])
-        if stop > start:
-            seen[own] = size > EMPTY * size.mean(dtype=np.float64)
-            seen[own] |= power[own] > EMPTY**2 * power[own].mean(dtype=np.float64)
-    return seen
