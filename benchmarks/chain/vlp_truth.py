@@ -1,6 +1,7 @@
 """The staged chain against the truth: sphere models of real VLPs, a twin of their tilt series.
 
     OMP_NUM_THREADS=1 python benchmarks/chain/vlp_truth.py --data DATA -o WORK [--ranks 2]
+        [--series TS_01 TS_54] [--seed 1]
 
 DATA is the RELION 5 project of EMPIAR-10164 of the test data. Its tilt geometry, defocus, dose and
 particle poses of two series, and its atomic model, make the twin (binning 2, 2.7 Å); the sphere
@@ -10,7 +11,9 @@ Printed as Markdown: units found and false picks by stage, pose errors, resoluti
 """
 
 import argparse
+import re
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 from chain_jobs import particles_of, record, run
@@ -21,17 +24,25 @@ SERIES = ("TS_01", "TS_54")
 STAGES = ("reference", "walked", "judged", "good", "good2", "good3", "bin4", "distinct4", "bin2")
 
 
-def simulate(data: Path, work: Path, ranks: int, snr: float) -> None:
+def simulate(data: Path, work: Path, arguments: argparse.Namespace) -> None:
     """The twin of two series; finished before: nothing is done."""
-    series = [word for name in SERIES for word in ("--series", name)]
+    series = [word for name in arguments.series for word in ("--series", name)]
     centre = ["--model-centre-A", "129.6"] * 3
-    run(ranks, data, "simulate", "--like", "Refine3D/job023/run_optimisation_set.star", "--model",
-        "ModelAngelo/job080/job080.cif", "--model-b-factor-A2", 60, *centre, *series,
-        "--binning", 2, "--snr", snr, "--truth-box-px", 96, "--truth-binnings", 2,
-        "--image-type", "float16", "--quiet", "-o", work / "twin")
+    run(arguments.ranks, data, "simulate", "--like", "Refine3D/job023/run_optimisation_set.star",
+        "--model", "ModelAngelo/job080/job080.cif", "--model-b-factor-A2", 60, *centre, *series,
+        "--binning", 2, "--snr", arguments.snr, "--truth-box-px", 96, "--truth-binnings", 2,
+        "--seed", arguments.seed, "--image-type", "float16", "--quiet", "-o", work / "twin")
     (work / "spheres").mkdir(exist_ok=True)
-    for name in SERIES:
+    for name in arguments.series:
         shutil.copy(data / f"Picks/job009/annotations/{name}_spheres.star", work / "spheres")
+
+
+def write_chain(work: Path, series: Sequence[str]) -> None:
+    """The chain for these two series."""
+    names = dict(zip(SERIES, series, strict=True))
+    chain = (HERE / "vlp_chain.toml").read_text()
+    (work / "vlp_chain.toml").write_text(
+        re.sub("|".join(SERIES), lambda found: names[found.group()], chain))
 
 
 def row(work: Path, name: str, folder: Path) -> str:
@@ -54,11 +65,13 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path, required=True)
     parser.add_argument("--ranks", type=int, default=2)
     parser.add_argument("--snr", type=float, default=0.03)
+    parser.add_argument("--series", nargs=2, default=SERIES)
+    parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
     work = args.output.resolve()
     work.mkdir(parents=True, exist_ok=True)
-    simulate(args.data.resolve(), work, args.ranks, args.snr)
-    shutil.copy(HERE / "vlp_chain.toml", work)
+    simulate(args.data.resolve(), work, args)
+    write_chain(work, args.series)
     run(args.ranks, work, "run", "vlp_chain.toml", "-o", "chain")
     last = record(work / "chain/bin2")
     box_px = last["results"]["box_px"]

@@ -36,8 +36,8 @@ def project(tmp_path_factory):
 def align(project, search, output, *more):
     run("align", "--search", search, "--optimisation-set",
         project / "sim/optimisation_set.star", "--reference", project / "sim/truth.mrc",
-        "--box-px", 40, "--lowpass-A", 11, "--noise", "flat", *SEARCH[search], "--quiet", *more,
-        "-o", output)
+        "--box-px", 40, "--lowpass-A", 11, "--noise", "flat", "--oracle-particles", 0,
+        *SEARCH[search], "--quiet", *more, "-o", output)
 
 
 @pytest.fixture(scope="module")
@@ -95,8 +95,8 @@ def test_poses_of_the_global_search_are_the_same_bits_on_one_and_two_ranks(
         project, aligned, tmp_path, mpirun):
     words = ["align", "--search", "global", "--optimisation-set",
              project / "sim/optimisation_set.star", "--reference", project / "sim/truth.mrc",
-             "--box-px", 40, "--lowpass-A", 11, "--noise", "flat", *SEARCH["global"], "--quiet",
-             "-o", tmp_path / "two"]
+             "--box-px", 40, "--lowpass-A", 11, "--noise", "flat", "--oracle-particles", 0,
+             *SEARCH["global"], "--quiet", "-o", tmp_path / "two"]
     done = mpirun(2, "-m", "sta_mpi", *map(str, words), timeout=120)
     assert done.returncode == 0, done.stderr
     for name in ("half1.mrc", "half2.mrc", "poses.h5", "scores.h5"):

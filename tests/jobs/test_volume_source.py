@@ -74,7 +74,8 @@ def averages(command, tomograms, average_words, tmp_path_factory):
         "++", "average", *words(tomograms, "--wedge", "binary"), "-o", folder / "binary",
         "++", "align", *words(
             tomograms, "--lowpass-A", "25", "--angle-range-deg", "10", "--shift-range-A", "16",
-            "--reference", tomograms.with_name("truth28.mrc"), "--iterations", "2"),
+            "--reference", tomograms.with_name("truth28.mrc"), "--iterations", "2",
+            "--oracle-particles", "1"),
         "-o", folder / "align")
     assert run.returncode == 0, run.stderr
     return folder
