@@ -19,8 +19,10 @@ from sta_mpi.align.transfer import TransferModel, Weighting
 from sta_mpi.align.volume_weights import on_finer_grid
 from sta_mpi.data import TiltSeries
 from sta_mpi.errors import DataError, ParticleError
+from sta_mpi.kernels.half_filter import filter_and_shift
 from sta_mpi.signal.fft import (
     FftPlans,
+    Window,
     axis_shift_phases,
     crop_rft2,
     parts_about_origin,
@@ -51,6 +53,11 @@ class Frame:
     binning: int
     voxel_A: float
     edge_px: float = 5.0
+
+    @property
+    def window(self) -> Window:
+        """How patches are transformed: their boxes alone come back."""
+        return Window(self.cut_px, self.box_px)
 
     @property
     def circle_A(self) -> float:
@@ -159,9 +166,10 @@ class SeriesObserver:
             position = position + moved[:, :2] / self.series.pixel_A
         position = position / frame.binning
         rounded = np.floor(position + 0.5).astype(np.int64)
-        phase_y, phase_x = axis_shift_phases(frame.cut_px, rounded - position)
+        phase_y, phase_x = (phase.astype(np.complex64) for phase in axis_shift_phases(
+            frame.cut_px, rounded - position))
         # one tilt after the other in the buffers of the transform: no stack leaves the cache
-        box = self.plans.box((frame.cut_px, frame.cut_px))
+        box = self.plans.window(frame.window)
         masked = np.empty((len(tilts), frame.box_px, frame.box_px), np.float32)
         filters = self.model.filters(frame.cut_px, xyz_A, tilts)
         for i, (tilt, factor) in enumerate(zip(tilts, filters, strict=True)):
@@ -170,9 +178,7 @@ class SeriesObserver:
                 np.subtract(window[source], np.float32(self.mean[tilt]), out=box.real[target])
             box.to_half()
             self._check(box.half[0, 0], int(tilt), name)
-            box.half *= factor
-            box.half *= phase_y[i, :, None].astype(np.complex64)
-            box.half *= phase_x[i].astype(np.complex64)
+            filter_and_shift(box.half, factor, phase_y[i], phase_x[i])
             if self._odd is not None:
                 box.half *= self._odd
             box.to_real()

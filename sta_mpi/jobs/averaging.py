@@ -32,7 +32,7 @@ from sta_mpi.kernels.insert.device_sums import SLICES_A_BOX
 from sta_mpi.parallel.devices import check_device_memory, select_device
 from sta_mpi.parallel.job import Unit, chunk_rows
 from sta_mpi.parallel.memory import MemoryPlan
-from sta_mpi.signal.fft import FftPlans
+from sta_mpi.signal.fft import FftPlans, Shape
 
 Floats = NDArray[np.float64]
 
@@ -170,10 +170,10 @@ def make_units(setup: Setup) -> list[Unit]:
     return units
 
 
-def make_plans(setup: Setup, runtime: Any, more_shapes: Sequence[tuple[int, ...]] = ()
+def make_plans(setup: Setup, runtime: Any, more_shapes: Sequence[Shape] = ()
                ) -> FftPlans:
     """FFT plans of all sizes of the job, the same on all ranks and in every run."""
-    shapes = [*setup.source.fft_shapes(), (setup.sizes.grid_px,) * 2,
+    shapes: list[Shape] = [*setup.source.fft_shapes(), (setup.sizes.grid_px,) * 2,
               (setup.sizes.box_px,) * 2, (LOW_PX,) * 2, (2 * LOW_PX,) * 2, *more_shapes]
     return shared_plans(runtime, list(dict.fromkeys(shapes)), setup.folder)
 

@@ -27,7 +27,7 @@ from sta_mpi.errors import InputWarning
 from sta_mpi.jobs.particle_shelves import MemoryShelf, ScratchShelf, Shelf
 from sta_mpi.jobs.sources import Source
 from sta_mpi.jobs.store_plan import StorePlan
-from sta_mpi.signal.fft import FftPlans
+from sta_mpi.signal.fft import FftPlans, Shape
 
 Floats = NDArray[np.float64]
 
@@ -101,7 +101,7 @@ class ParticleStore:
         self._plans = plans
         self._in_use = None
 
-    def fft_shapes(self) -> list[tuple[int, ...]]:
+    def fft_shapes(self) -> list[Shape]:
         """Those of the source."""
         return self.source.fft_shapes()
 

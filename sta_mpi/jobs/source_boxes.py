@@ -11,7 +11,7 @@ from sta_mpi.errors import InputError, ParticleError
 from sta_mpi.formats.mrc import read_mrc
 from sta_mpi.jobs.inputs import InputSet
 from sta_mpi.jobs.sources import ObservationOptions, unit_gain
-from sta_mpi.signal.fft import FftPlans
+from sta_mpi.signal.fft import FftPlans, Shape
 
 Floats = NDArray[np.float64]
 
@@ -34,7 +34,7 @@ class BoxSource:
         """Factor that the voxels of a half-set are multiplied by; a power of two."""
         return unit_gain(self._noise[half])
 
-    def fft_shapes(self) -> list[tuple[int, ...]]:
+    def fft_shapes(self) -> list[Shape]:
         """The boxes' own size."""
         return [(self.options.frame.box_px,) * 3]
 

@@ -12,7 +12,7 @@ from sta_mpi.errors import InputError, ParticleError
 from sta_mpi.formats.mrc import open_stack, split_stack_name
 from sta_mpi.jobs.inputs import InputSet
 from sta_mpi.jobs.sources import ObservationOptions, unit_gain, within_dose
-from sta_mpi.signal.fft import FftPlans
+from sta_mpi.signal.fft import FftPlans, Shape
 
 Floats = NDArray[np.float64]
 
@@ -33,7 +33,7 @@ class StackSource:
     _plans: Any = None
     _observers: dict[tuple[int, int], StackObserver] = field(default_factory=dict)
 
-    def fft_shapes(self) -> list[tuple[int, ...]]:
+    def fft_shapes(self) -> list[Shape]:
         """The stacks' own box."""
         return [(self.options.frame.box_px,) * 2]
 

@@ -15,7 +15,7 @@ from sta_mpi.jobs.inputs import InputSet
 from sta_mpi.jobs.sources import ObservationOptions, within_dose
 from sta_mpi.jobs.tilt_images import check_image_numbers, finite_pixels, series_images
 from sta_mpi.signal.binning import binned_image
-from sta_mpi.signal.fft import FftPlans
+from sta_mpi.signal.fft import FftPlans, Shape
 from sta_mpi.signal.noise import noise_spectrum
 
 Floats = NDArray[np.float64]
@@ -36,10 +36,9 @@ class TiltSeriesSource:
     _plans: Any = None
     _observers: dict[int, SeriesObserver] = field(default_factory=dict)
 
-    def fft_shapes(self) -> list[tuple[int, ...]]:
-        """Windows and cut patches."""
-        frame = self.options.frame
-        return [(frame.cut_px, frame.cut_px)]
+    def fft_shapes(self) -> list[Shape]:
+        """Windows and the patches cut out of them."""
+        return [self.options.frame.window]
 
     def gain(self, half: int) -> float:
         """Tilt images are scaled to sd 1 when they are cut."""

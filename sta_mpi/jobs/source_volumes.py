@@ -31,7 +31,7 @@ from sta_mpi.formats.mrc import StackReader, open_stack, read_header, read_mrc
 from sta_mpi.formats.reconstructed_tomograms import ReconstructedTomogram
 from sta_mpi.jobs.inputs import InputSet
 from sta_mpi.jobs.sources import ObservationOptions
-from sta_mpi.signal.fft import FftPlans
+from sta_mpi.signal.fft import FftPlans, Shape
 
 Floats = NDArray[np.float64]
 
@@ -110,7 +110,7 @@ class VolumeSource:
     _wedges: dict[int, Wedge] = field(default_factory=dict)
     _readers: dict[int, MeanOfVolumes] = field(default_factory=dict)
 
-    def fft_shapes(self) -> list[tuple[int, ...]]:
+    def fft_shapes(self) -> list[Shape]:
         """The window that is filtered, the box, and the box padded to the grid of the sums."""
         frame = self.options.frame
         return [(frame.cut_px,) * 3, (frame.box_px,) * 3, (self.grid_px,) * 3]

@@ -17,7 +17,7 @@ from sta_mpi.align.observe import Frame
 from sta_mpi.align.transfer import Weighting
 from sta_mpi.data import TiltSeries
 from sta_mpi.errors import DataError
-from sta_mpi.signal.fft import FftPlans
+from sta_mpi.signal.fft import FftPlans, Shape
 
 Floats = NDArray[np.float64]
 
@@ -30,7 +30,7 @@ class Source(Protocol):
     def prepare(self, runtime: Any, plans: FftPlans) -> None:
         """Allocate and read what all particles share; collective."""
 
-    def fft_shapes(self) -> list[tuple[int, ...]]:
+    def fft_shapes(self) -> list[Shape]:
         """Real-space shapes of all transforms that observing needs."""
 
     def gain(self, half: int) -> float:

@@ -17,12 +17,12 @@ from typing import Any
 
 from sta_mpi.errors import ResourceError
 from sta_mpi.parallel.environment import environment, processor
-from sta_mpi.signal.fft import FftPlans
+from sta_mpi.signal.fft import FftPlans, Shape
 
 NAME = "fftw_wisdom"
 
 
-def shared_plans(runtime: Any, shapes: Sequence[tuple[int, ...]], folder: Path | None
+def shared_plans(runtime: Any, shapes: Sequence[Shape], folder: Path | None
                  ) -> FftPlans:
     """Plans of real-space shapes, planned on rank 0 and rebuilt on all others; collective.
 
@@ -51,7 +51,7 @@ def _is_writable(folder: Path) -> bool:
     return os.access(folder, os.W_OK)
 
 
-def _make(shapes: Sequence[tuple[int, ...]], folder: Path | None) -> bytes:
+def _make(shapes: Sequence[Shape], folder: Path | None) -> bytes:
     """Wisdom that holds the shapes: the job's own, else the user's, else measured now."""
     copy = None if folder is None else folder / NAME
     kept = copy.read_bytes() if copy is not None and copy.exists() else None
@@ -77,7 +77,7 @@ def _make(shapes: Sequence[tuple[int, ...]], folder: Path | None) -> bytes:
     return wisdom
 
 
-def _with_shapes(file: Path, shapes: Sequence[tuple[int, ...]]) -> bytes:
+def _with_shapes(file: Path, shapes: Sequence[Shape]) -> bytes:
     """The wisdom in a file, completed by the shapes that it lacks and written back."""
     known = file.read_bytes() if file.exists() else None
     wisdom = _completed(known, shapes)
@@ -86,7 +86,7 @@ def _with_shapes(file: Path, shapes: Sequence[tuple[int, ...]]) -> bytes:
     return wisdom
 
 
-def _completed(known: bytes | None, shapes: Sequence[tuple[int, ...]]) -> bytes:
+def _completed(known: bytes | None, shapes: Sequence[Shape]) -> bytes:
     """Wisdom with plans of all shapes; `known` itself where it has them."""
     try:
         wisdom = FftPlans(known).prepare(shapes).wisdom()

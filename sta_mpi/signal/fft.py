@@ -13,8 +13,10 @@ plans are rebuilt from the same wisdom in every process.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from itertools import product
+from typing import TypeVar
 
 import numpy as np
 import pyfftw
@@ -34,6 +36,8 @@ from sta_mpi.signal.fourier_grid import (
 __all__ = [
     "BoxTransforms",
     "FftPlans",
+    "Shape",
+    "Window",
     "axis_shift_phases",
     "crop_rft2",
     "crop_rft3",
@@ -47,6 +51,27 @@ __all__ = [
 
 Real = NDArray[np.float32]
 Complex = NDArray[np.complex64]
+
+
+
+@dataclass(frozen=True)
+class Window:
+    """Square images that are transformed whole, and of which the middle rows alone come back.
+
+    Parameters
+    ----------
+    edge_px : int
+    kept_px : int    rows about the centre that the way back makes, at most the edge
+    """
+
+    edge_px: int
+    kept_px: int
+
+
+Shape = tuple[int, ...] | Window
+"""Real-space shape of a transform."""
+
+Made = TypeVar("Made")
 
 _EFFORT = {"estimate": "FFTW_ESTIMATE", "measure": "FFTW_MEASURE", "patient": "FFTW_PATIENT"}
 
@@ -117,6 +142,27 @@ class _Plan:
             np.multiply(self.real[target], scale, out=out[source])
 
 
+class _RowsPlan:
+    """A backward transform of square images of which the rows about the origin are made.
+
+    Columns first, all of them, then the rows: a third of a whole transform is saved where a third
+    of the rows is kept.
+    """
+
+    def __init__(self, real: Real, half: Complex, kept_px: int, flags: tuple[str, ...]) -> None:
+        self.real, self.half = real, half
+        columns = pyfftw.FFTW(half, half, axes=(0,), flags=flags, threads=1,
+                              direction="FFTW_BACKWARD")
+        rows = [pyfftw.FFTW(half[part], real[part], axes=(1,), flags=flags, threads=1,
+                            direction="FFTW_BACKWARD")
+                for _, part in _halves(kept_px, len(real)) if part.stop > part.start]
+        self._parts = [plan.execute for plan in (columns, *rows)]
+
+    def execute(self) -> None:
+        for execute in self._parts:
+            execute()
+
+
 class BoxTransforms:
     """Both transforms of one shape, unscaled and with the origin at index 0, for inner loops.
 
@@ -126,7 +172,7 @@ class BoxTransforms:
     half : (..., n // 2 + 1) complex64              what `to_half` writes; `to_real` destroys it
     """
 
-    def __init__(self, forward: _Plan, backward: _Plan) -> None:
+    def __init__(self, forward: _Plan, backward: _Plan | _RowsPlan) -> None:
         self.real, self.half = backward.real, backward.half
         self.to_half, self.to_real = forward.execute, backward.execute
 
@@ -154,15 +200,19 @@ class FftPlans:
                 f"{sorted(_EFFORT)}")
         self._effort = effort
         self._plans: dict[tuple[tuple[int, ...], bool], _Plan] = {}
+        self._windows: dict[Window, _RowsPlan] = {}
         self._buffers: dict[tuple[int, ...], tuple[Real, Complex]] = {}
 
     def wisdom(self) -> bytes:
         """Effort and measured plans so far (and those given), to be handed to other processes."""
         return self._effort.encode() + b"\n" + self._measured
 
-    def prepare(self, shapes: Sequence[tuple[int, ...]]) -> "FftPlans":
+    def prepare(self, shapes: Sequence[Shape]) -> "FftPlans":
         """Make the plans of these real-space shapes, both directions, now; returns itself."""
         for shape in shapes:
+            if isinstance(shape, Window):
+                self.window(shape)
+                continue
             for inverse in (False, True) if not _is_passing(shape) else ():
                 self._plan(shape, inverse)
         return self
@@ -171,27 +221,44 @@ class FftPlans:
         """Buffers of a real-space shape and what transforms them, without copies or scaling."""
         return BoxTransforms(self._plan(shape, inverse=False), self._plan(shape, inverse=True))
 
+    def window(self, window: Window) -> BoxTransforms:
+        """As `box`, but `to_real` makes the window's middle rows alone; others are undefined."""
+        shape = (window.edge_px, window.edge_px)
+        if window.kept_px >= window.edge_px:
+            return self.box(shape)
+        forward = self._plan(shape, inverse=False)
+        if window not in self._windows:
+            self._windows[window] = self._planned(shape, lambda flags: _RowsPlan(
+                forward.real, forward.half, window.kept_px, flags))
+        return BoxTransforms(forward, self._windows[window])
+
     def _plan(self, shape: tuple[int, ...], inverse: bool) -> _Plan:
         key = (shape, inverse)
         if _is_passing(shape):
             pyfftw.forget_wisdom()
             return _Plan(*_buffers(shape), inverse, (_EFFORT["estimate"],))
         if key not in self._plans:
-            effort = "estimate" if math.prod(shape) > LARGE else self._effort
-            # FFTW's wisdom is global to the process: plan from this object's own alone, so
-            # that the result does not depend on what else was planned before. Estimates
-            # are never kept as wisdom, and always come out the same without any.
-            pyfftw.forget_wisdom()
-            is_measured = effort != "estimate"
-            if is_measured and self._measured and not pyfftw.import_wisdom(
-                    (b"", self._measured, b""))[1]:
-                raise ValueError("the FFT wisdom is not readable by this FFTW; plan anew")
             if shape not in self._buffers:
                 self._buffers[shape] = _buffers(shape)
-            self._plans[key] = _Plan(*self._buffers[shape], inverse, (_EFFORT[effort],))
-            if is_measured:
-                self._measured = pyfftw.export_wisdom()[1]
+            self._plans[key] = self._planned(
+                shape, lambda flags: _Plan(*self._buffers[shape], inverse, flags))
         return self._plans[key]
+
+    def _planned(self, shape: tuple[int, ...], make: Callable[[tuple[str, ...]], Made]) -> Made:
+        """What `make` makes with FFTW's flags, from this object's wisdom, which it completes."""
+        effort = "estimate" if math.prod(shape) > LARGE else self._effort
+        # FFTW's wisdom is global to the process: plan from this object's own alone, so that the
+        # result does not depend on what else was planned before. Estimates are never kept as
+        # wisdom, and always come out the same without any.
+        pyfftw.forget_wisdom()
+        is_measured = effort != "estimate"
+        if is_measured and self._measured and not pyfftw.import_wisdom(
+                (b"", self._measured, b""))[1]:
+            raise ValueError("the FFT wisdom is not readable by this FFTW; plan anew")
+        made = make((_EFFORT[effort],))
+        if is_measured:
+            self._measured = pyfftw.export_wisdom()[1]
+        return made
 
     def rfft2(self, stack: NDArray[np.floating], out: Complex | None = None) -> Complex:
         """Orthonormal half transform of (..., h, w) images with their origin at the centre.

@@ -12,6 +12,7 @@ import pytest
 from sta_mpi.parallel.memory import process_bytes
 from sta_mpi.signal.fft import (
     FftPlans,
+    Window,
     crop_rft2,
     crop_rft3,
     frequency_grid_rft2,
@@ -112,6 +113,36 @@ def test_batch_of_one_gives_the_bits_of_a_batch_of_five(plans):
     np.testing.assert_array_equal(together, [plans.rfft2(image) for image in images])
     np.testing.assert_array_equal(
         plans.irfft2(together), [plans.irfft2(rft) for rft in together])
+
+
+@pytest.mark.parametrize(("edge", "kept"), [(64, 20), (63, 21), (40, 15), (36, 1), (24, 24)])
+def test_window_gives_back_the_middle_rows_of_the_whole_transform(plans, edge, kept):
+    window = plans.window(Window(edge, kept))
+    image = noise(edge, edge)
+    window.real[...] = image
+    window.to_half()
+    half = window.half.copy()
+    np.testing.assert_allclose(half, np.fft.rfft2(image), rtol=0, atol=1e-3)
+    window.real[...] = np.nan
+    window.half[...] = half
+    window.to_real()
+    rows = np.arange(kept) - kept // 2
+    np.testing.assert_allclose(window.real[rows], edge**2 * image[rows], rtol=0, atol=edge / 50)
+
+
+def test_windows_of_one_wisdom_have_the_same_bits():
+    first = FftPlans().prepare([Window(48, 16)])
+    second = FftPlans(first.wisdom()).prepare([(20, 20), (48, 48), Window(48, 16)])
+    bits = []
+    for plans in (first, second):
+        window = plans.window(Window(48, 16))
+        window.real[...] = np.random.default_rng(3).normal(size=(48, 48))
+        window.to_half()
+        window.to_real()
+        bits.append(window.real[np.arange(-8, 8)].tobytes())
+    assert bits[0] == bits[1]
+    again = FftPlans(first.wisdom()).prepare([Window(48, 16)]).wisdom()
+    assert set(again.splitlines()) == set(first.wisdom().splitlines())
 
 
 def test_large_volumes_leave_nothing_behind_and_keep_their_bits():
