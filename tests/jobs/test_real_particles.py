@@ -1,4 +1,4 @@
-"""The 40 real ribosome particles: average against the reconstruction that came with them.
+"""The 40 real ribosome particles: average against the reconstruction that came with them, refine.
 
 What is known of the set (WarpTools 2D export, RELION reconstruction, see SOURCES.md):
 
@@ -13,6 +13,7 @@ What is known of the set (WarpTools 2D export, RELION reconstruction, see SOURCE
   noise of the 40 particles and not by the averaging.
 """
 
+import json
 import shutil
 
 import numpy as np
@@ -74,3 +75,22 @@ def test_real_average_does_not_agree_with_the_other_hand(averaged):
 def test_real_average_is_bright(averaged):
     maps, supplied, mask = averaged
     assert np.vdot(maps["merged"] * mask, mirrored(supplied)) > 0
+
+
+@pytest.mark.data
+def test_refinement_from_60_A_is_no_worse_than_the_given_poses_and_shows_both(data_dir, tmp_path):
+    source = data_dir / "particles_empiar10499_warp_70S"
+    result = CliRunner().invoke(cli, [
+        "refine", "--optimisation-set", str(source / f"{NAME}_optimisation_set.star"),
+        "--lowpass-A", "60", "--search", "local", "--oracle-particles", "0", "--quiet",
+        "-o", str(tmp_path / "refine")])
+    assert result.exit_code == 0, result.output
+    found = json.loads((tmp_path / "refine/job.json").read_text())["results"]
+    span_A = found["box_px"] * found["voxel_A"]
+    given, reached = (span_A / found[name] for name in (
+        "resolution_of_given_poses_A", "resolution_A"))
+    assert 8 < given < 16
+    assert reached > given - 1.01    # the FSC of 40 particles dips by a shell
+    page = (tmp_path / "refine/report.html").read_text()
+    assert "given poses" in page
+    assert "round 1" in page
