@@ -20,7 +20,7 @@ AVERAGE = ("average", "--optimisation-set", "optimisation_set.star", "--box-px",
            "--pad", "1", "--quiet", "-o", "out")
 ALIGN = ("align", "--optimisation-set", "optimisation_set.star", "--box-px", str(BOX_PX),
          "--pad", "1", "--lowpass-A", "40", "--angle-range-deg", "0", "--shift-range-A", "0",
-         "--reference", "maps/merged.mrc", "--quiet", "-o", "out")
+         "--reference", "maps/merged.mrc", "--oracle-particles", "0", "--quiet", "-o", "out")
 CHECK = ("check", "--optimisation-set", "optimisation_set.star", "--box-px", str(BOX_PX),
          "--draw-series", "0", "--quiet", "-o", "out")
 FSC = ("fsc", "--half1", "maps/half1.mrc", "--quiet", "-o", "out")
