@@ -69,6 +69,7 @@ def render_report(content: ReportContent, folder: str | os.PathLike[str]) -> str
     environment.filters["picture"] = _data_url
     environment.filters["link"] = lambda link: _relative_link(link, Path(folder))
     environment.filters["is_numeric"] = _is_numeric
+    environment.filters["numeric_columns"] = _numeric_columns
     return environment.get_template(_TEMPLATE).render(job=content)
 
 
@@ -81,6 +82,13 @@ def _relative_link(link: FileLink, folder: Path) -> str:
     path = Path(link.path)
     relative = os.path.relpath(path, folder.absolute()) if path.is_absolute() else str(path)
     return "./" + quote(relative.replace(os.sep, "/"))
+
+
+def _numeric_columns(table: Table) -> list[bool]:
+    """Whether the first value of each column that is not missing is a number."""
+    first = [next((row[i] for row in table.rows if row[i] is not None), None)
+             for i in range(len(table.columns))]
+    return [_is_numeric(value) for value in first]
 
 
 def _is_numeric(value: object) -> bool:

@@ -144,6 +144,15 @@ def test_links_are_relative_to_the_page_and_never_a_scheme(path, href):
     assert outline(content).values("href") == [href]
 
 
+def test_missing_numbers_stand_below_the_numbers_of_their_column():
+    table = Table("Rounds", ["round", "gain"], [["given", None], ["first", 6.5]])
+    html = render_report(ReportContent(
+        "a", "finished", "1", sections=[Section("S", tables=[table])]), "/jobs/a")
+    assert '<th scope="col" class="value">gain</th>' in html
+    assert '<td class="value">–</td>' in html
+    assert "<td>given</td>" in html
+
+
 def test_long_tables_are_cut_and_the_rest_is_counted():
     table = Table("Units", ["unit", "time [s]"], [[f"u{i}", float(i)] for i in range(5000)])
     text = visible(ReportContent("a", "finished", "1", sections=[Section("S", tables=[table])]))
