@@ -39,49 +39,37 @@ _OFFSETS = (types.int64,) * 4
 _WEIGHTS = (types.float32,) * 4
 
 
-@intrinsic
-def _gather_pairs(typingctx, volume, o00, o01, o10, o11, fx, w00, w01, w10, w11):
-    signature = types.UniTuple(types.float32, 2)(
-        volume, *_OFFSETS, types.float32, *_WEIGHTS)
-
-    def codegen(context, builder, signature, args):
+def _gather_of(n: int) -> Any:
+    """Code that mixes four rows of two neighbours of n floats by weights, then the neighbours."""
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         array, offsets, fx, weights = args[0], args[1:5], args[5], args[6:10]
         total = None
         for offset, weight in zip(offsets, weights, strict=True):
             row = builder.load(
-                _pointer(context, builder, signature.args[0], array, offset, 4), align=4)
-            part = builder.fmul(row, _splat(builder, weight, 4), flags=_FLAGS)
+                _pointer(context, builder, signature.args[0], array, offset, 2 * n), align=4)
+            part = builder.fmul(row, _splat(builder, weight, 2 * n), flags=_FLAGS)
             total = part if total is None else builder.fadd(total, part, flags=_FLAGS)
-        low, high = _pick(builder, total, [0, 1]), _pick(builder, total, [2, 3])
-        step = builder.fmul(builder.fsub(high, low, flags=_FLAGS), _splat(builder, fx, 2),
+        low, high = (_pick(builder, total, list(range(first, first + n))) for first in (0, n))
+        step = builder.fmul(builder.fsub(high, low, flags=_FLAGS), _splat(builder, fx, n),
                             flags=_FLAGS)
         value = builder.fadd(low, step, flags=_FLAGS)
-        lanes = [builder.extract_element(value, ir.Constant(ir.IntType(32), i)) for i in (0, 1)]
+        lanes = [builder.extract_element(value, ir.Constant(ir.IntType(32), i)) for i in range(n)]
         return context.make_tuple(builder, signature.return_type, lanes)
 
-    return signature, codegen
+    return codegen
+
+
+@intrinsic
+def _gather_pairs(typingctx, volume, o00, o01, o10, o11, fx, w00, w01, w10, w11):
+    signature = types.UniTuple(types.float32, 2)(
+        volume, *_OFFSETS, types.float32, *_WEIGHTS)
+    return signature, _gather_of(2)
 
 
 @intrinsic
 def _gather_channels(typingctx, sums, o00, o01, o10, o11, fx, w00, w01, w10, w11):
     signature = types.UniTuple(types.float32, 4)(sums, *_OFFSETS, types.float32, *_WEIGHTS)
-
-    def codegen(context, builder, signature, args):
-        array, offsets, fx, weights = args[0], args[1:5], args[5], args[6:10]
-        total = None
-        for offset, weight in zip(offsets, weights, strict=True):
-            row = builder.load(
-                _pointer(context, builder, signature.args[0], array, offset, 8), align=4)
-            part = builder.fmul(row, _splat(builder, weight, 8), flags=_FLAGS)
-            total = part if total is None else builder.fadd(total, part, flags=_FLAGS)
-        low, high = _pick(builder, total, [0, 1, 2, 3]), _pick(builder, total, [4, 5, 6, 7])
-        step = builder.fmul(builder.fsub(high, low, flags=_FLAGS), _splat(builder, fx, 4),
-                            flags=_FLAGS)
-        value = builder.fadd(low, step, flags=_FLAGS)
-        lanes = [builder.extract_element(value, ir.Constant(ir.IntType(32), i)) for i in range(4)]
-        return context.make_tuple(builder, signature.return_type, lanes)
-
-    return signature, codegen
+    return signature, _gather_of(4)
 
 
 @intrinsic

@@ -15,7 +15,7 @@ import numpy as np
 from sta_mpi.kernels import inline as shared
 from sta_mpi.kernels.options import cpu_inline, cpu_kernel
 from sta_mpi.kernels.polish import inline
-from sta_mpi.kernels.polish.simd import gather_gradient, widen
+from sta_mpi.kernels.polish.simd import flush, gather_gradient, widen
 from sta_mpi.kernels.simd import gather_pairs, prefetch
 
 split = cpu_inline(shared.split)
@@ -68,14 +68,6 @@ def _place(s, cells, axes, tx, ty, dre, dim, w, kx, ky, row, plane, reach):
         cells[i] = cells[0]
         for a in range(KX, VR, CHUNK):
             s[a + i] = np.float32(0.0)
-
-
-@cpu_inline
-def _flush(sums, total):
-    """Move the lanes of a chunk (k,) float32 to those of a tilt (k,) float64."""
-    for i in range(len(total)):
-        total[i] += np.float64(sums[i])
-        sums[i] = np.float32(0.0)
 
 
 @cpu_inline
@@ -146,5 +138,5 @@ def pose_sums(volume, row, plane, reach, axes, cycles, dre, dim, w, kx, ky, coun
                 _add_derivatives(s, cells, sums, n_blocks, volume, row, plane)
             else:
                 _add_values(s, cells, sums, n_blocks, volume, row, plane)
-            _flush(sums, total[f])
+            flush(sums, total[f])
     _reduce(total, out)

@@ -70,6 +70,17 @@ class PackedSamples:
         return self.dre.nbytes + self.dim.nbytes + self.w.nbytes
 
 
+def checked_bands(n: int, r_bands: Sequence[float]) -> Floats:
+    """The radii of bands; ValueError unless they increase from above 0 to n // 2 - 1 at most."""
+    r = np.asarray(r_bands, np.float64)
+    if r.ndim != 1 or len(r) == 0 or not (np.diff(r) > 0).all() or not r[0] > 0:
+        raise ValueError(f"r_bands is {list(r_bands)}, expected increasing radii above 0")
+    if r[-1] > n // 2 - 1:
+        raise ValueError(
+            f"the last band ends at {r[-1]:g}, but a box of {n} px allows {n // 2 - 1}")
+    return r
+
+
 def make_layout(n: int, r_bands: Sequence[float], r_min: float = 0.0) -> SampleLayout:
     """Sort the independent half plane of an n x n image into bands and tiles.
 
@@ -88,12 +99,7 @@ def make_layout(n: int, r_bands: Sequence[float], r_min: float = 0.0) -> SampleL
     >>> list(zip(layout.kx.tolist(), layout.ky.tolist()))
     [(1, 0), (0, 1), (1, -1), (2, 0), (1, 1), (0, 2)]
     """
-    r = np.asarray(r_bands, np.float64)
-    if r.ndim != 1 or len(r) == 0 or not (np.diff(r) > 0).all() or not r[0] > 0:
-        raise ValueError(f"r_bands is {list(r_bands)}, expected increasing radii above 0")
-    if r[-1] > n // 2 - 1:
-        raise ValueError(
-            f"the last band ends at {r[-1]:g}, but a box of {n} px allows {n // 2 - 1}")
+    r = checked_bands(n, r_bands)
     last = int(r[-1])
     ky, kx = (k.ravel() for k in np.mgrid[-last : last + 1, 0 : last + 1])
     k2 = (kx * kx + ky * ky).astype(np.float64)

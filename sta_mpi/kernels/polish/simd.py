@@ -1,14 +1,17 @@
-"""Vector code of the pose polish that LLVM does not find: value with gradient, half floats.
+"""Vector code of the pose polish that LLVM does not find: value with gradient, half floats, lanes.
 
 With numba's JIT switched off, plain Python versions of the same names are used.
 """
 
 from typing import Any
 
+import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils, config
 from numba.extending import intrinsic
+
+from sta_mpi.kernels.options import cpu_inline
 
 _F32, _I32 = ir.FloatType(), ir.IntType(32)
 _FLAGS = ("contract", "nsz")
@@ -96,3 +99,11 @@ def _widen_python(stored):
 gather_gradient: Any = _gather_gradient_python if _NO_JIT else _gather_gradient
 # widen(stored): a float32, or the bits of a finite half float in a uint16, as float32.
 widen: Any = _widen_python if _NO_JIT else _widen
+
+
+@cpu_inline
+def flush(sums, total):
+    """Move the lanes of a chunk (k,) float32 to those of a whole list (k,) float64."""
+    for i in range(len(total)):
+        total[i] += np.float64(sums[i])
+        sums[i] = np.float32(0.0)

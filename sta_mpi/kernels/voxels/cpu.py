@@ -5,7 +5,7 @@ import numpy as np
 from sta_mpi.kernels import inline as shared
 from sta_mpi.kernels.options import cpu_inline, cpu_kernel
 from sta_mpi.kernels.polish import inline as polish_inline
-from sta_mpi.kernels.polish.simd import gather_gradient, widen
+from sta_mpi.kernels.polish.simd import flush, gather_gradient, widen
 from sta_mpi.kernels.simd import gather_pairs, prefetch
 from sta_mpi.kernels.voxels import inline
 
@@ -64,14 +64,6 @@ def _place_all(s, cells, axes, cycles, dre, dim, w, kx, ky, kz, row, plane, reac
 
 
 @cpu_inline
-def _flush(sums, total):
-    """Move the lanes of a chunk (k,) float32 to those of the box (k,) float64."""
-    for i in range(len(total)):
-        total[i] += np.float64(sums[i])
-        sums[i] = np.float32(0.0)
-
-
-@cpu_inline
 def _reduce(total, out):
     """Add lanes (n_sums * LANES,) to out (n_sums,), always in the same order."""
     for j in range(len(out)):
@@ -106,7 +98,7 @@ def normal_equations(volume, row, plane, reach, axes, cycles, dre, dim, w, kx, k
                           s[Y + i], s[Z + i], s[DR + i], s[DI + i], s[W + i], s[VR + i],
                           s[VI + i], s[GXR + i], s[GXI + i], s[GYR + i], s[GYI + i],
                           s[GZR + i], s[GZI + i])
-        _flush(sums, total)
+        flush(sums, total)
     _reduce(total, out)
 
 
@@ -133,5 +125,5 @@ def score(volume, row, plane, reach, axes, cycles, dre, dim, w, kx, ky, kz, coun
             for lane in range(LANES):
                 i = b * LANES + lane
                 add_score(sums, lane, LANES, s[DR + i], s[DI + i], s[W + i], s[VR + i], s[VI + i])
-        _flush(sums, total)
+        flush(sums, total)
     _reduce(total, out)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sta_mpi.kernels.polish.samples import TILE_PX, half_scale
+from sta_mpi.kernels.polish.samples import TILE_PX, checked_bands, half_scale
 from sta_mpi.kernels.voxels.pick import pick_voxels
 
 EMPTY = 1e-3
@@ -110,12 +110,7 @@ def make_voxel_layout(n: int, r_bands: Sequence[float], r_min: float = 0.0) -> V
     >>> list(zip(layout.kx.tolist(), layout.ky.tolist(), layout.kz.tolist()))[:3]
     [(1, 0, 0), (0, 1, 0), (0, 0, 1)]
     """
-    r = np.asarray(r_bands, np.float64)
-    if r.ndim != 1 or len(r) == 0 or not (np.diff(r) > 0).all() or not r[0] > 0:
-        raise ValueError(f"r_bands is {list(r_bands)}, expected increasing radii above 0")
-    if r[-1] > n // 2 - 1:
-        raise ValueError(
-            f"the last band ends at {r[-1]:g}, but a box of {n} px allows {n // 2 - 1}")
+    r = checked_bands(n, r_bands)
     last = int(r[-1])
     both, half = np.arange(-last, last + 1, dtype=np.int16), np.arange(last + 1, dtype=np.int16)
     kz, ky, kx = (k.ravel() for k in np.meshgrid(both, both, half, indexing="ij"))
