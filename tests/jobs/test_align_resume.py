@@ -45,7 +45,7 @@ def whole(command, words, tmp_path_factory):
 
 @pytest.mark.parametrize("plant", [
     pytest.param({"fail": "kill", "rank": 1, "stage": "round 2", "units": 2, "sleep_s": 0.1},
-                 id="in round 2"),
+                 id="in round 2", marks=pytest.mark.slow),
     # the round's sums are in a checkpoint or lost, its poses are not taken over yet
     pytest.param({"kill_at": "sta_mpi.jobs.align_loop:round_summary", "sleep_s": 0.05},
                  id="after the check of round 1")])

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.mpi
 @pytest.mark.parametrize(("ranks", "plant", "options"), [
     (2, {"shuffle_seed": 5}, []),
     (3, {"shuffle_seed": 6}, ["--dedicated-master"]),
-    (4, {}, []),
+    pytest.param(4, {}, [], marks=pytest.mark.slow),
     pytest.param(2, {}, [], marks=pytest.mark.slow),
     pytest.param(3, {}, [], marks=pytest.mark.slow),
     pytest.param(4, {"shuffle_seed": 7}, ["--dedicated-master"], marks=pytest.mark.slow),

@@ -129,6 +129,7 @@ def cut_stacks(folder, particles, series):
                    is_premultiplied=False, columns={})
 
 
+@pytest.mark.slow
 def test_marker_in_the_stacks_of_half_2_leaves_half_1_bit_unchanged(
         command, small_set, project, tmp_path):
     particles, tomograms, series = project

@@ -69,7 +69,7 @@ def slow(name, plan):
 
 @pytest.mark.parametrize(("name", "plan", "ranks"), [
     pytest.param("refine", kill("round 2"), 4),
-    pytest.param("classify", kill("round 2"), 4),
+    pytest.param("classify", kill("round 2"), 4, marks=pytest.mark.slow),
     slow("refine", kill("average", units=4)),
     slow("refine", kill("noise")),
     slow("refine", kill("round 1")),
