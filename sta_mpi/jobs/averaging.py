@@ -18,7 +18,7 @@ from sta_mpi.errors import InputError, InputWarning, UsageError
 from sta_mpi.geometry.symmetry import symmetry_matrices
 from sta_mpi.jobs.held_series import slots_that_fit
 from sta_mpi.jobs.inputs import InputSet
-from sta_mpi.jobs.parameters.average import ReconstructionParameters
+from sta_mpi.jobs.parameters.average import AverageParameters, ReconstructionParameters
 from sta_mpi.jobs.reconstruction import SAMPLE_BOUND, MapSizes, padded_grid_px
 from sta_mpi.jobs.source_boxes import BoxSource
 from sta_mpi.jobs.source_stacks import StackSource
@@ -188,10 +188,19 @@ def memory_plan(setup: Setup, ranks: int = 1) -> MemoryPlan:
     one_sum = 4.0 * math.prod(setup.sizes.sum_shape)
     patches = n_tilts * (4.0 * box**2 + 28.0 * grid * (grid // 2 + 1))
     transfer = n_tilts * (4.0 * cut * (cut // 2 + 1) + 12.0 * grid * (grid // 2 + 1))
+    shared = {"tilt images": float(setup.source.bytes_shared())}
+    if _has_symmetry(setup.parameters):
+        shared["sums to be turned"] = one_sum
     return MemoryPlan(
         {"sums of a unit": one_sum, "patches of a particle": patches, "transfer": transfer,
          "inversion": (1.0 + 7.0 / ranks) * one_sum},    # traced: 0.3 + 7 / ranks
-        {"tilt images": float(setup.source.bytes_shared()), "sums to be turned": one_sum})
+        shared)
+
+
+def _has_symmetry(parameters: ReconstructionParameters) -> bool:
+    """Whether sums will be turned, or may be."""
+    is_helical = isinstance(parameters, AverageParameters) and parameters.helical_units > 1
+    return parameters.symmetry.upper() != "C1" or is_helical
 
 
 def n_slices(setup: Setup) -> int:

@@ -333,6 +333,13 @@ def node(monkeypatch):
         monkeypatch.setattr(f"sta_mpi.parallel.memory.{name}", lambda value=value: value)
 
 
+@pytest.mark.parametrize(("symmetry", "turned"), [("C1", False), ("c1", False), ("C2", True)])
+def test_room_for_turning_sums_is_kept_where_there_is_a_symmetry(setup, symmetry, turned):
+    plan = memory_plan(replace(setup, parameters=setup.parameters.model_copy(
+        update={"symmetry": symmetry})))
+    assert ("sums to be turned" in plan.node_bytes) == turned
+
+
 def test_room_for_particles_is_what_the_limit_leaves_beside_the_rest(setup, parameters, node):
     others = memory_plan(setup)
     peak = others.node_peak_GiB(1, 0.5 * GiB)
