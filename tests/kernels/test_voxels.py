@@ -326,3 +326,15 @@ class TestDerivatives:
 
 if __name__ == "__main__":
     print(run_cases(sys.argv[1]))
+
+
+@pytest.mark.parametrize(("n_empty", "n_left_out"), [(1, 0), (40, 40)])
+def test_empty_voxels_are_left_out_where_they_are_more_than_a_few(n_empty, n_left_out):
+    layout = make_voxel_layout(16, [3, 6])
+    rng = np.random.default_rng(5)
+    data, weight = rng.normal(size=(16, 16, 9)).astype(np.complex64), np.ones((16, 16, 9), "f4")
+    empty = layout.kz[-n_empty:], layout.ky[-n_empty:], layout.kx[-n_empty:]
+    data[empty], weight[empty] = 0, 0
+    packed = pack_voxels(data, weight, layout)
+    assert layout.n_samples - packed.layout.n_samples == n_left_out
+    assert (packed.w == 0).sum() == n_empty - n_left_out

@@ -2,7 +2,8 @@
 
 Of the half transform the independent half space is kept: kx > 0, or kx = 0 and ky > 0, or
 kx = ky = 0 and kz > 0. Voxels are sorted by band, then by tile of 8^3 and row. All boxes of
-one size share a layout; a packed box keeps the part of it that holds weight or data.
+one size share a layout; a packed box keeps the part of it that holds weight or data, or all of
+it where that is nearly all.
 """
 
 from collections.abc import Sequence
