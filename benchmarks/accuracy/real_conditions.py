@@ -152,7 +152,7 @@ def main() -> None:
     parser.add_argument("--conditions", nargs="+", default=list(CONDITIONS), choices=CONDITIONS)
     parser.add_argument("--particles", type=int, default=100, help="tested, of each condition")
     parser.add_argument("--noise", type=float, default=6.0)
-    parser.add_argument("--starts", type=int, default=6)
+    parser.add_argument("--starts", type=int, default=24)
     parser.add_argument("--global-r", type=float, default=7.0)
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()

@@ -41,7 +41,7 @@ class Searches:
     """
 
     def __init__(self, reference: Reference, r_max: float, r_min: float = 0.0,
-                 grey_scale: float | None = None, global_r: float = 7.0, starts: int = 6,
+                 grey_scale: float | None = None, global_r: float = 7.0, starts: int = 24,
                  order: int = 2, symmetry: str = "C1", shift_px: float = 4.0,
                  shift_step_px: float = 2.0, separation: float = 1.2,
                  settings: PolishSettings | None = None,
@@ -71,14 +71,19 @@ class Searches:
 
     def candidates(self, samples: Sequence[TiltSamples]) -> list[list[Pose]]:
         """Where the global search lets the polish of each particle begin."""
+        return [poses for poses, _ in self.scored_candidates(samples)]
+
+    def scored_candidates(self, samples: Sequence[TiltSamples]
+                          ) -> list[tuple[list[Pose], Floats]]:
+        """Candidates of each particle and their log-likelihoods in the low band."""
         if self._rotated is None:
             rotations = healpix_rotations(self._order, self._symmetry)
             self._rotated = rotate_reference(self.reference, self._band, rotations)
-        found: list[list[Pose]] = []
+        found: list[tuple[list[Pose], Floats]] = []
         for i in range(0, len(samples), BATCH):
             merged = [merge_band(s, self._band) for s in samples[i : i + BATCH]]
-            found += [[Pose(self._rotated.rotations[r], self._shifts[s].astype(float))
-                       for r, s in zip(c.i_rotation, c.i_shift, strict=True)]
+            found += [([Pose(self._rotated.rotations[r], self._shifts[s].astype(float))
+                        for r, s in zip(c.i_rotation, c.i_shift, strict=True)], c.loglik)
                       for c in search_batch(merged, self._rotated, self._phases, self.starts,
                                             self._separation_deg)]
         return found

@@ -20,6 +20,7 @@ from timing import median_seconds, print_table, rounds_argument
 
 from sta_mpi.align import global_search
 from sta_mpi.align.candidates import pick_candidates
+from sta_mpi.align.marching import marching_radii
 from sta_mpi.align.multi_start import polish_best
 from sta_mpi.align.observation import TiltSamples
 from sta_mpi.align.polish import PolishSettings, Pose, polish_pose
@@ -31,7 +32,7 @@ from sta_mpi.kernels.polish import PoseProblem, make_layout, pack_samples
 from sta_mpi.signal.fft import FftPlans
 from sta_mpi.simulate.builtin_phantoms import chiral_phantom
 
-BOX, R_MAX, R_LOW, N_CANDIDATES, SEPARATION_DEG = 64, 24, 7.0, 6, 18.0
+BOX, R_MAX, R_LOW, N_CANDIDATES, SEPARATION_DEG = 64, 24, 7.0, 24, 18.0
 BATCHES = (16, 32, 64)
 CONES_DEG = (15.0, 30.0, 60.0)
 PHANTOM = chiral_phantom(0.27 * BOX, 1.6 * BOX / 48)
@@ -113,7 +114,7 @@ def product_table(scene: Scene, rounds: int) -> None:
 
 def problem_of(scene: Scene, samples: TiltSamples) -> PoseProblem:
     """A particle as a function of its pose."""
-    layout = make_layout(BOX, [R_MAX / 4, R_MAX / 2, R_MAX])
+    layout = make_layout(BOX, marching_radii(R_MAX))
     packed = pack_samples(samples.data_rft, samples.weight_rft, layout)
     return PoseProblem(scene.reference.volume, packed, layout, samples.rotation, BOX)
 

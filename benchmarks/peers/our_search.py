@@ -18,9 +18,11 @@ from sta_mpi.align.global_search import (
     search_batch,
     shift_phases_of_band,
 )
+from sta_mpi.align.marching import marching_radii
+from sta_mpi.align.multi_start import polish_best
 from sta_mpi.align.observation import BoxSamples
 from sta_mpi.align.observe import observe_box
-from sta_mpi.align.polish import PolishSettings, Pose, polish_pose
+from sta_mpi.align.polish import PolishSettings, Pose
 from sta_mpi.align.reference import prepare_reference
 from sta_mpi.formats.mrc import read_mrc
 from sta_mpi.geometry.sampling import healpix_rotations, shift_grid
@@ -30,7 +32,7 @@ from sta_mpi.signal.fft import FftPlans
 Floats = NDArray[np.float64]
 
 GLOBAL_BAND = 7.0
-STARTS = 6
+STARTS = 24
 BATCH = 16
 
 
@@ -52,8 +54,7 @@ class BoxSearch:
         self._box, self._pixel_A = reference.box_px, reference.voxel_A
         self._plans = FftPlans().prepare([(self._box,) * 3])
         self._reference = prepare_reference(reference.data, None, r_max, self._plans)
-        self._layout = make_voxel_layout(
-            self._box, sorted({max(r_max / 4, 2.0), max(r_max / 2, 3.0), r_max}))
+        self._layout = make_voxel_layout(self._box, marching_radii(r_max))
         self._band = make_voxel_band(self._box, min(GLOBAL_BAND, r_max))
         self._rotated = rotate_reference(self._reference, self._band, healpix_rotations(2))
         self._shifts_px = shift_grid(2.0, 1.0)
@@ -97,8 +98,7 @@ class BoxSearch:
         packed = pack_voxels(samples.data_rft, samples.weight_rft, self._layout)
         problem = VoxelProblem(
             self._reference.volume, packed, samples.R_box2t, len(samples.data_rft))
-        results = [polish_pose(problem, start, settings, around=around) for start in starts]
-        best = max(results, key=lambda r: r.score + r.log_prior)
+        best = polish_best(problem, starts, settings, around=around)[0]
         return Pose(best.R_p2t, best.shift_xyz_px)
 
     def _found(self, poses: list[Pose], begin: float) -> Found:

@@ -1,7 +1,8 @@
 """The best orientations of each particle that are not neighbours of a better one.
 
 Greedy: the best of all is taken, its neighbourhood struck out, and so on. Particles and
-references are done together, as array operations of numpy or cupy.
+references are done together, as array operations of numpy or cupy. Candidates far behind the
+best are left out: at high signal few are worth a polish, at low signal many.
 """
 
 from dataclasses import dataclass
@@ -13,6 +14,13 @@ from numpy.typing import NDArray
 from sta_mpi.kernels.array_module import to_host
 
 Floats = NDArray[np.float64]
+
+MARGIN = 9.0
+"""Deficit of log-likelihood from which a candidate is left out. At the signal where a search
+begins to fail, that of the right one was up to 6 (`benchmarks/accuracy/candidates.py`)."""
+
+SHARE = 0.4
+"""Deficit as a share of the best log-likelihood that the grid may cost the right candidate."""
 
 
 @dataclass(frozen=True)
@@ -38,8 +46,8 @@ class Candidates:
 
 
 def pick_candidates(loglik: Any, i_shift: Any, rotations: Floats, n_candidates: int,
-                    separation_deg: float, operators: Floats | None, xp: Any
-                    ) -> list[Candidates]:
+                    separation_deg: float, operators: Floats | None, xp: Any,
+                    margin: float = MARGIN) -> list[Candidates]:
     """Choose candidates of b particles.
 
     Parameters
@@ -51,6 +59,8 @@ def pick_candidates(loglik: Any, i_shift: Any, rotations: Floats, n_candidates: 
     separation_deg : float             they lie at least this far apart
     operators : (n, 3, 3) or None      symmetry: R and R S are the same
     xp : module                        numpy or cupy, where loglik and i_shift live
+    margin : float                     least deficit to the best one of its reference from which
+                                       a candidate is left out; infinity: never
 
     Returns
     -------
@@ -79,6 +89,9 @@ def pick_candidates(loglik: Any, i_shift: Any, rotations: Floats, n_candidates: 
     rows, moves, scores = (
         to_host(xp.stack([k[i] for k in kept], axis=1)).reshape(n_references, n_particles, -1)
         for i in range(3))
+    best_score = scores[:, :, :1]
+    with np.errstate(invalid="ignore"):  # of what is not allowed
+        scores[best_score - scores > np.maximum(margin, SHARE * best_score)] = -np.inf
     return [_sorted(rows[:, p], moves[:, p], scores[:, p]) for p in range(n_particles)]
 
 

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sta_mpi.align.candidates import Candidates, pick_candidates
+from sta_mpi.align.candidates import MARGIN, Candidates, pick_candidates
 from sta_mpi.align.rotated_reference import (
     RotatedReference,
     RotatedSource,
@@ -64,7 +64,7 @@ def search_batch(merged: Sequence[MergedBand], rotated: RotatedSource,
                  phases: NDArray[np.complex64], n_candidates: int, separation_deg: float,
                  log_prior: Floats | None = None, search_list: SearchList | None = None,
                  window: PoseWindow | None = None, operators: Floats | None = None,
-                 tile: int = TILE) -> list[Candidates]:
+                 tile: int = TILE, margin: float = MARGIN) -> list[Candidates]:
     """Candidates of a batch of particles.
 
     Parameters
@@ -79,6 +79,8 @@ def search_batch(merged: Sequence[MergedBand], rotated: RotatedSource,
     window : PoseWindow or None        orientations allowed to each particle
     operators : (n, 3, 3) or None      symmetry: mates R S are as near as R itself
     tile : int                         rotations multiplied at once; results do not depend on it
+    margin : float                     deficit of log-likelihood from which a candidate is left
+                                       out; infinity: never (`candidates`)
 
     Returns
     -------
@@ -111,7 +113,7 @@ def search_batch(merged: Sequence[MergedBand], rotated: RotatedSource,
     if allowed is not None:
         loglik = xp.where(xp.asarray(np.ascontiguousarray(allowed.T)), loglik, xp.float32(-np.inf))
     return pick_candidates(loglik, i_shift, rotated.rotations, n_candidates, separation_deg,
-                           operators, xp)
+                           operators, xp, margin)
 
 
 def work_share(search_list: SearchList, window: PoseWindow) -> float:

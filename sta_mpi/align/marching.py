@@ -8,10 +8,13 @@ equal poses. With a first band of 3, 7 % of the crowded particles of a nearly si
 left the right optimum from 4 degrees away, and as many were lost by the global search; with
 6 or more, none (`benchmarks/accuracy/real_conditions.py`).
 
-The last band is by far the dearest. Where there are more than two, the one before it reaches
-half as far: at r = 80 two or three passes are left from there, three to six from less than a
-third.
+The last band is by far the dearest: the one before it reaches half as far, so that two or three
+passes are left from there. Below it radii grow slowly, for particles of low signal: the noise
+moves the optimum of a band further than the next one's optimum is wide where the radii are too
+far apart. `band_after` leaves out the bands that a particle's signal does not need.
 """
+
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -21,10 +24,16 @@ FIRST_PX = 7.0
 SMALLEST_RATIO = 1.25
 """A last band that is hardly wider than the first is the only one."""
 
-LARGEST_RATIO = 6.0
+LARGEST_RATIO = 2.6
 """Of the radii of neighbouring bands."""
 
-_LAST_RATIO, _TWO_BANDS = 2.0, 4.0
+LARGEST_LEAP = 6.0
+"""Of the radii of a band and the one that a polish goes on with."""
+
+LEAP_SCORE = 4.3
+"""Log-likelihood that a leap from radius r to R takes, over (R / r)^2."""
+
+_LAST_RATIO = 2.0
 
 
 def marching_radii(r_max_px: float) -> list[float]:
@@ -39,15 +48,48 @@ def marching_radii(r_max_px: float) -> list[float]:
     >>> marching_radii(6.0)
     [6.0]
     >>> marching_radii(24.0)
-    [7.0, 24.0]
-    >>> marching_radii(80.0)
-    [7.0, 40.0, 80.0]
+    [7.0, 12.0, 24.0]
+    >>> [round(r, 1) for r in marching_radii(80.0)]
+    [7.0, 16.7, 40.0, 80.0]
     """
     r_max = float(r_max_px)
     if r_max < SMALLEST_RATIO * FIRST_PX:
         return [r_max]
-    if r_max <= _TWO_BANDS * FIRST_PX:
+    if r_max <= LARGEST_RATIO * FIRST_PX:
         return [FIRST_PX, r_max]
     ratio = r_max / _LAST_RATIO / FIRST_PX
     n_steps = int(np.ceil(np.log(ratio) / np.log(LARGEST_RATIO) - 1e-9))
     return [*map(float, FIRST_PX * ratio ** (np.arange(n_steps + 1) / n_steps)), r_max]
+
+
+def band_after(radii: Sequence[float], i: int, score: float) -> int:
+    """The band that a polish goes on with from band i, where it reached a log-likelihood.
+
+    Parameters
+    ----------
+    radii : (m,) increasing floats    outer radii of the bands
+    i : int                           from 0
+    score : float                     log-likelihood of the pose over no particle; -inf: no leap
+
+    Returns
+    -------
+    int    the furthest one whose optimum holds the pose found so far; i + 1 at least
+
+    Notes
+    -----
+    Near its optimum the log-likelihood L of a band falls like L exp(-(kappa t)^2 / 2) in the
+    turn t, kappa growing no faster than the radius. The information is L kappa^2, so the turn found
+    is wrong by 1 / (kappa sqrt(L)), to be compared with the width of the other band's optimum,
+    r / (kappa R): their ratio, squared, is (R / r)^2 / L. `LEAP_SCORE` leaves two standard
+    deviations of room; at 3.4 / 1 (24 and 7 index units) it is a log-likelihood of 50.
+
+    Examples
+    --------
+    >>> band_after([7.0, 12.0, 24.0], 0, 40.0), band_after([7.0, 12.0, 24.0], 0, 60.0)
+    (1, 2)
+    """
+    for j in range(len(radii) - 1, i + 1, -1):
+        leap = radii[j] / radii[i]
+        if leap <= LARGEST_LEAP and score >= LEAP_SCORE * leap**2:
+            return j
+    return i + 1

@@ -23,6 +23,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
+from sta_mpi.align.marching import band_after
 from sta_mpi.align.polish import (
     Asked,
     BandSearch,
@@ -69,6 +70,10 @@ class _Start:
     def objective(self) -> float:
         return -np.inf if self.state is None else self.state.objective
 
+    @property
+    def score(self) -> float:
+        return -np.inf if self.state is None else self.state.score
+
 
 def polish_best(problem: PoseFunction, starts: Sequence[Pose],
                 settings: PolishSettings | None = None,
@@ -106,9 +111,13 @@ def polish_best_steps(
     for start in starts:
         restraint = Restraint(around or start, settings)
         alive.append(_Start(restraint, restraint.clip(start)))
-    for search, tolerance in bands_of(problem, settings, count):
-        looked = yield from _look(search, alive)
-        alive = yield from _climb(search, looked, tolerance, mates, margin)
+    bands, i = bands_of(problem, settings, count), 0
+    while i < len(bands):
+        looked = yield from _look(bands[i], alive)
+        alive = yield from _climb(bands[i], looked, mates, margin)
+        # without a margin scores are no log-likelihoods
+        score = max(s.score for s in alive) if np.isfinite(margin) else -np.inf
+        i = band_after([b.radius for b in bands], i, score)
     best = _distinct(_hopeful(alive, margin), mates, _SAME_MODE)
     return [s.state.result(s.n_evaluations, s.is_converged, s.restraint)
             for s in best if s.state is not None]
@@ -124,8 +133,8 @@ def _look(search: BandSearch, alive: list[_Start]) -> Generator[Asked, PoseSums,
     return [start for _, start in sorted(looked, key=lambda pair: -pair[0])]
 
 
-def _climb(search: BandSearch, looked: list[_Start], tolerance: float, mates: Floats,
-           margin: float) -> Generator[Asked, PoseSums, list[_Start]]:
+def _climb(search: BandSearch, looked: list[_Start], mates: Floats, margin: float
+           ) -> Generator[Asked, PoseSums, list[_Start]]:
     """Starts after their search in the band, without hopeless ones and without doubles."""
     done: list[_Start] = []
     best = max(s.objective for s in looked)
@@ -134,7 +143,7 @@ def _climb(search: BandSearch, looked: list[_Start], tolerance: float, mates: Fl
             continue
         before = search.n_evaluations
         state, is_converged = yield from search.climb(
-            start.state, start.restraint, tolerance,
+            start.state, start.restraint,
             partial(_may_reach, best=best, margin=margin))
         n_evaluations = start.n_evaluations + search.n_evaluations - before
         done.append(_Start(start.restraint, state.pose, state, n_evaluations, is_converged))

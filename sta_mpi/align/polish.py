@@ -23,6 +23,7 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from sta_mpi.align.marching import band_after
 from sta_mpi.align.pose import PolishSettings, Pose, Restraint
 from sta_mpi.kernels.polish import PoseFunction, PoseSums
 from sta_mpi.kernels.polish.restraint import step_between
@@ -163,17 +164,19 @@ def polish_steps(problem: PoseFunction, start: Pose, settings: PolishSettings | 
     """Do what `polish_pose` does, but leave the evaluation of poses to the caller."""
     settings = settings or PolishSettings()
     restraint = Restraint(around or start, settings)
-    pose, n_evaluations = restraint.clip(start), 0
-    for search, tolerance in bands_of(problem, settings, count):
-        state, is_converged = yield from search.climb(pose, restraint, tolerance)
+    pose, n_evaluations, i = restraint.clip(start), 0, 0
+    bands = bands_of(problem, settings, count)
+    while i < len(bands):
+        state, is_converged = yield from bands[i].climb(pose, restraint)
         pose = state.pose
-        n_evaluations += search.n_evaluations
+        n_evaluations += bands[i].n_evaluations
+        i = band_after([b.radius for b in bands], i, state.score)
     return state.result(n_evaluations, is_converged, restraint)
 
 
 def bands_of(problem: PoseFunction, settings: PolishSettings,
-             count: NDArray[np.integer] | None) -> list[tuple["BandSearch", float]]:
-    """The searches of a polish, band after band, and their tolerances."""
+             count: NDArray[np.integer] | None) -> list["BandSearch"]:
+    """The searches of a polish, band after band."""
     layout = problem.layout
     limit = None if count is None else np.asarray(count)
     if limit is not None and (limit.shape != (problem.n_tilts,) or limit.min(initial=0) < 0):
@@ -186,9 +189,9 @@ def bands_of(problem: PoseFunction, settings: PolishSettings,
         used = np.full(problem.n_tilts, layout.band_start[band], np.int64)
         if limit is not None:
             np.minimum(limit, used, out=used)
-        search = BandSearch(settings, used, problem.n / (2 * problem.radius(used)))
-        searches.append(
-            (search, settings.tolerance if i == len(bands) - 1 else EARLY_TOLERANCE))
+        searches.append(BandSearch(
+            settings, used, problem.radius(used), problem.n,
+            settings.tolerance if i == len(bands) - 1 else EARLY_TOLERANCE))
     return searches
 
 
@@ -199,16 +202,19 @@ class BandSearch:
     ----------
     settings : PolishSettings
     count : (m,) int            samples used of each tilt
-    largest_move_px : float     longest step of the shift
+    radius : float              their largest |k| [index units]
+    box_px : int
+    tolerance : float           step that ends the search [standard deviations]
     """
 
-    def __init__(self, settings: PolishSettings, count: Counts, largest_move_px: float) -> None:
+    def __init__(self, settings: PolishSettings, count: Counts, radius: float, box_px: int,
+                 tolerance: float) -> None:
         self._grey_scale = np.nan if settings.grey_scale is None else float(settings.grey_scale)
-        self._max_steps = settings.max_steps
-        self._count, self._largest_move_px = count, largest_move_px
-        self.n_evaluations = 0
+        self._max_steps, self._tolerance = settings.max_steps, tolerance
+        self._count, self._largest_move_px = count, box_px / (2 * radius)
+        self.radius, self.n_evaluations = radius, 0
 
-    def climb(self, start: Pose | PoseState, restraint: Restraint, tolerance: float,
+    def climb(self, start: Pose | PoseState, restraint: Restraint,
               is_worth: Callable[[PoseState], bool] | None = None
               ) -> Generator[Asked, PoseSums, tuple[PoseState, bool]]:
         """(state, whether it converged) after climbing from a pose, or a state of this band.
@@ -217,7 +223,8 @@ class BandSearch:
         """
         state = start if isinstance(start, PoseState) else (
             yield from self.evaluate(start, restraint))
-        damping, small_gain = 0.0, 0.25 * tolerance**2
+        tolerance, damping = self._tolerance, 0.0
+        small_gain = 0.25 * tolerance**2
         for _ in range(self._max_steps):
             if is_worth is not None and not is_worth(state):
                 return state, False

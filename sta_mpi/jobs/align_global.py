@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sta_mpi.align.candidates import MARGIN
 from sta_mpi.align.global_search import search_batch
 from sta_mpi.align.grid_search import Prior
 from sta_mpi.align.polish import Pose
@@ -58,6 +59,8 @@ class GlobalStarts:
                 len(self._list), parameters.rotation_share, parameters.seed, search.i_round))
         self._operators = symmetry_matrices(symmetry)
         self._phases = shift_phases_of_band(self._band, search.shifts_px)
+        # constrained correlation is no log-likelihood: its differences are no probabilities
+        self._margin = np.inf if parameters.score == "cc" else MARGIN
         self._rotated: dict[int, RotatedSource] = {}
 
     def starts(self, rows: list[int], samples: list[Any], current: list[Pose], half: int
@@ -75,7 +78,7 @@ class GlobalStarts:
         found = search_batch(
             merged, rotated, self._phases, search.parameters.starts,
             SEPARATION * search.rotation_step_deg, self._log_prior(rows), self._list, window,
-            self._operators)
+            self._operators, margin=self._margin)
         starts = []
         for row, pose, candidates in zip(rows, current, found, strict=True):
             of_particle = []

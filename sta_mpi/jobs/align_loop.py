@@ -1,6 +1,7 @@
 """Rounds of search and average on all ranks, for `align`, `refine` and `classify`."""
 
 import logging
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -11,7 +12,7 @@ from sta_mpi.geometry.rotations import angular_distance_deg
 from sta_mpi.jobs.align_check import OracleCheck, summarise
 from sta_mpi.jobs.align_rounds import AlignRound, GreyScaleJob, fit_grey_scale, round_memory
 from sta_mpi.jobs.align_search import Search
-from sta_mpi.jobs.align_state import LoopPoses, pack
+from sta_mpi.jobs.align_state import LoopPoses, Packed, pack
 from sta_mpi.jobs.averaging import Setup, check_any_seen
 from sta_mpi.jobs.engine import run_stage
 from sta_mpi.jobs.folder import JobFolder
@@ -65,11 +66,14 @@ def _references(maps: Maps) -> NDArray[np.float32]:
 
 
 class RoundLoop:
-    """The rounds of one run; the source of `setup` is `store`."""
+    """The rounds of one run; the source of `setup` is `store`.
+
+    `packed` makes of the poses what a checkpoint of the command holds; a round writes some.
+    """
 
     def __init__(self, setup: Setup, store: ParticleStore, folder: JobFolder, runtime: Any,
-                 checkpoints: Any) -> None:
-        self.setup, self._store = setup, store
+                 checkpoints: Any, packed: Callable[[LoopPoses], Packed] = pack) -> None:
+        self.setup, self._store, self._packed = setup, store, packed
         self.folder, self.runtime, self.checkpoints = folder, runtime, checkpoints
         self.stages: list[Any] = []
         self.tilt_weights: Floats | None = None
@@ -144,7 +148,7 @@ class RoundLoop:
                              self.checkpoints).outputs
             state.grey = fit_grey_scale(rows, self.setup.half)
             # a resume goes straight to the round: checkpoints of a repeated fit would hide its own
-            self.checkpoints.save_state(self.runtime, *pack(state))
+            self.checkpoints.save_state(self.runtime, *self._packed(state))
         return state.grey or (1.0, 1.0)
 
     def _noise(self, search: Search, state: LoopPoses, tag: str) -> Floats | None:
@@ -157,7 +161,7 @@ class RoundLoop:
                 job, self.folder, self.runtime, search.parameters, self.checkpoints,
                 holders=job.sample.holders(self.holders)).outputs
             # as for the grey scale
-            self.checkpoints.save_state(self.runtime, *pack(state))
+            self.checkpoints.save_state(self.runtime, *self._packed(state))
         return state.noise_gain
 
     def _check(self, search: Search, columns: dict[str, NDArray[Any]], tag: str

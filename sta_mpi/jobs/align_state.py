@@ -14,6 +14,9 @@ Floats = NDArray[np.float64]
 ANCHOR_PX = 2.0
 """A particle that has moved farther [binned px] from where its images were cut is cut again."""
 
+Packed = tuple[dict[str, Any], dict[str, NDArray[Any]]]
+"""Small values and arrays of a checkpoint."""
+
 
 @dataclass
 class LoopPoses:
@@ -65,7 +68,7 @@ def start_state(setup: Setup, references: NDArray[np.float32]) -> LoopPoses:
         references, np.ones((references.shape[1], n_shells)))
 
 
-def pack(state: LoopPoses) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+def pack(state: LoopPoses) -> Packed:
     """(small values, arrays) for a checkpoint."""
     arrays: dict[str, NDArray[Any]] = {
         "R_p2t": state.R_p2t, "offset_A": state.offset_A, "anchor_A": state.anchor_A,

@@ -169,7 +169,8 @@ class _Work:
         search = make_search(0, state.loop, plan.align, plan.setup, options.mask)
         with open_store(plan.setup, search, runtime) as store:
             own = replace(plan.setup, source=store)
-            loop = RoundLoop(own, store, self.folder, runtime, self.checkpoints)
+            loop = RoundLoop(own, store, self.folder, runtime, self.checkpoints,
+                             lambda poses: pack_reference(replace(state, loop=poses)))
             while state.step == STARTED:
                 round_search = make_search(
                     state.loop.round_done, state.loop, plan.align, own, options.mask)

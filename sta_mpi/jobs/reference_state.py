@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sta_mpi.jobs.align_state import LoopPoses, pack, unpack
+from sta_mpi.jobs.align_state import LoopPoses, Packed, pack, unpack
 from sta_mpi.parallel.checkpoint import LoopState
 
 STARTED, AVERAGED, ORIENTED = "started", "averaged", "oriented"
@@ -32,7 +32,7 @@ class ReferenceState:
     notes: dict[str, Any] = field(default_factory=dict)
 
 
-def pack_reference(state: ReferenceState) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+def pack_reference(state: ReferenceState) -> Packed:
     """(small values, arrays) for a checkpoint."""
     position, arrays = pack(state.loop)
     return ({**position, "step": state.step, "notes": state.notes},

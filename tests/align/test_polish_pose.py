@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
+from sta_mpi.align.marching import marching_radii
 from sta_mpi.align.polish import PolishSettings, Pose, polish_pose
 from sta_mpi.kernels.gather import prepare_gather
 from sta_mpi.kernels.polish import PoseProblem, make_layout, pack_samples
@@ -19,7 +20,7 @@ from sta_mpi.simulate.builtin_phantoms import chiral_phantom
 N, R_MAX = 48, 20
 PHANTOM = chiral_phantom(13.0, 1.6)
 TILT = Rotation.from_euler("y", np.linspace(-60, 60, 41)[:, None], degrees=True).as_matrix()
-LAYOUT = make_layout(N, [R_MAX / 4, R_MAX / 2, R_MAX])
+LAYOUT = make_layout(N, marching_radii(R_MAX))
 
 
 @pytest.fixture(scope="module")

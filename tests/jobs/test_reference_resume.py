@@ -26,11 +26,10 @@ def whole(command, words, tmp_path_factory):
     return {name: (out / name).read_bytes() for name in NAMES}
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("plant", [
     pytest.param({"fail": "kill", "rank": 1, "stage": "round 2", "units": 1, "sleep_s": 0.1},
                  id="in round 2"),
-    *(pytest.param({"kill_at": place}, id=name) for name, place in (
+    *(pytest.param({"kill_at": place}, id=name, marks=pytest.mark.slow) for name, place in (
         ("in the first start", "sta_mpi.jobs.reference_starts:run_start"),
         ("after the competition", "sta_mpi.jobs.reference:open_store"),
         ("before the symmetry", "sta_mpi.jobs.reference:orient"),
