@@ -38,7 +38,7 @@ BATCH = 16
 
 @dataclass(frozen=True)
 class Found:
-    """Poses (n, 3, 3), offsets (n, 3) [Å] and CPU seconds a particle."""
+    """Poses (n, 3, 3), offsets (n, 3) [Å] and CPU seconds a particle and iteration."""
 
     R_p2t: Floats
     offset_A: Floats
@@ -75,16 +75,24 @@ class BoxSearch:
                 poses.append(self._best(s, starts, settings, Pose(np.eye(3), np.zeros(3))))
         return self._found(poses, begin)
 
-    def local_search(self, rows: NDArray[np.intp], start_R_p2t: Floats, sigma_deg: float) -> Found:
-        """Polish from a start with a prior on the turn away from it."""
+    def local_search(self, rows: NDArray[np.intp], start_R_p2t: Floats, sigma_deg: float,
+                     n_iterations: int = 1) -> Found:
+        """Polish from a start with a prior on the turn away from it, again from where it ended.
+
+        Particles are kept between iterations, as a job keeps them.
+        """
         settings = PolishSettings(prior_angle_deg=sigma_deg, max_angle_deg=5 * sigma_deg,
                                   max_shift_px=3.0)
         begin = time.process_time()
-        poses = []
-        for row in rows:
-            start = Pose(start_R_p2t[row], np.zeros(3))
-            poses.append(self._best(self._samples(int(row)), [start], settings, start))
-        return self._found(poses, begin)
+        poses = [Pose(start_R_p2t[row], np.zeros(3)) for row in rows]
+        kept: dict[int, BoxSamples] = {}
+        for i in range(n_iterations):
+            for j, row in enumerate(rows):
+                samples = kept.pop(j, None) or self._samples(int(row))
+                poses[j] = self._best(samples, [poses[j]], settings, poses[j])
+                if i + 1 < n_iterations:
+                    kept[j] = samples
+        return self._found(poses, begin, n_iterations)
 
     def _samples(self, row: int) -> BoxSamples:
         boxes = self._folder / "boxes"
@@ -101,7 +109,7 @@ class BoxSearch:
         best = polish_best(problem, starts, settings, around=around)[0]
         return Pose(best.R_p2t, best.shift_xyz_px)
 
-    def _found(self, poses: list[Pose], begin: float) -> Found:
-        cpu_s = (time.process_time() - begin) / len(poses)
+    def _found(self, poses: list[Pose], begin: float, n_iterations: int = 1) -> Found:
+        cpu_s = (time.process_time() - begin) / len(poses) / n_iterations
         return Found(np.stack([p.R_p2t for p in poses]),
                      self._pixel_A * np.stack([p.shift_xyz_px for p in poses]), cpu_s)

@@ -5,9 +5,9 @@
 
 Simulates a data set once, runs the job in turn on each number of ranks, and prints wall
 time, CPU time, waiting and the ratio pair by pair. Virtual machines may give two busy
-processors less than twice the time of one: a loop of plain arithmetic is timed alone and in
-two processes at once beside every pair, and the best ratio that the machine allowed is
-printed with what was reached.
+processors less than twice the time of one, and processors share caches and memory: beside
+every pair as many copies of the job on one rank run at once, which have nothing to say to
+each other, and the best ratio that the machine allowed is printed with what was reached.
 """
 
 import argparse
@@ -19,7 +19,9 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 MPIRUN = Path(sys.executable).parent / "mpirun"
 
@@ -39,24 +41,10 @@ def children_cpu_s() -> float:
     return used.ru_utime + used.ru_stime
 
 
-def machine_slowdown(n: int) -> float:
-    """Wall time of n loops of arithmetic at once over that of one alone; 1 on n free cores."""
-    loop = [sys.executable, "-c", "s = 0\nfor i in range(40_000_000): s += i & 3"]
-
-    def at_once(count: int) -> float:
-        started = time.perf_counter()
-        processes = [subprocess.Popen(loop) for _ in range(count)]
-        for process in processes:
-            process.wait()
-        return time.perf_counter() - started
-
-    return at_once(n) / at_once(1)
-
-
-def run(ranks: int, data: Path, folder: Path, search: str, iterations: int
+def run(ranks: int, data: Path, folder: Path, search: str, iterations: int, copy: int = 0
         ) -> dict[str, float]:
     """One job from nothing; wall time and what it says of itself."""
-    output = folder / f"align_{ranks}"
+    output = folder / f"align_{ranks}_{copy}"
     shutil.rmtree(output, ignore_errors=True)
     cpu_s = children_cpu_s()
     wall_s = sta_mpi(
@@ -67,6 +55,14 @@ def run(ranks: int, data: Path, folder: Path, search: str, iterations: int
         str(output))
     results = json.loads((output / "job.json").read_text())["results"]
     return {"wall_s": wall_s, "cpu_s": children_cpu_s() - cpu_s, "wait_s": results["wait_s"]}
+
+
+def copies_at_once(n: int, ranks: int, *job: Any) -> float:
+    """Wall time until n copies of a job have ended [s]."""
+    started = time.perf_counter()
+    with ThreadPoolExecutor(n) as pool:
+        list(pool.map(lambda copy: run(ranks, *job, copy), range(n)))
+    return time.perf_counter() - started
 
 
 def main() -> None:
@@ -86,11 +82,11 @@ def main() -> None:
         (data / "truth.mrc").rename(data / "truth_box.mrc")
         few, many = options.ranks
         pairs, limits = [], []
+        job = data, folder, options.search, options.iterations
         for i in range(options.rounds):
-            pair = [run(n, data, folder, options.search, options.iterations)
-                    for n in options.ranks]
+            pair = [run(n, *job) for n in options.ranks]
             pairs.append(pair)
-            limits.append(machine_slowdown(many) * few / many)
+            limits.append(copies_at_once(many // few, few, *job) / pair[0]["wall_s"] * few / many)
             for n, row in zip(options.ranks, pair, strict=True):
                 print(f"round {i + 1}  {n} ranks  wall {row['wall_s']:7.2f} s  CPU "
                       f"{row['cpu_s']:7.2f} s  waiting {row['wait_s']:6.2f} s", flush=True)
