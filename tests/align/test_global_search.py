@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from sta_mpi.align.candidates import MARGIN, SHARE
 from sta_mpi.align.global_search import (
     make_voxel_band,
     merge_band,
@@ -65,6 +66,41 @@ def test_true_pose_is_near_one_of_the_candidates_of_every_particle(rotated):
         angular_distance_deg(R, reference.rotations[i]) for i in c.i_rotation]))]]
         for R, c in zip(truth, found, strict=True)])
     assert np.sqrt(np.mean((best_shift - moved) ** 2)) < 1.5
+
+
+def test_low_signal_keeps_more_candidates_and_the_right_one_is_among_them(rotated):
+    band, reference = rotated
+    rng = np.random.default_rng(8)
+    truth, phases = random_rotations(16, rng), shift_phases_of_band(band, np.zeros((1, 3)))
+    n_kept, least = [], []
+    for sd in (1.0, 20.0):
+        merged = [merge_band(observe(R, np.zeros(3), sd, rng), band) for R in truth]
+        everything = search_batch(merged, reference, phases, 24, 18.0, margin=np.inf)
+        found = search_batch(merged, reference, phases, 24, 18.0)
+        for few, all_of_them in zip(found, everything, strict=True):
+            n = len(few.loglik)
+            assert len(all_of_them.loglik) == 24
+            np.testing.assert_array_equal(few.i_rotation, all_of_them.i_rotation[:n])
+            deficit = all_of_them.loglik[0] - all_of_them.loglik
+            limit = max(MARGIN, SHARE * all_of_them.loglik[0])
+            assert deficit[n - 1] <= limit
+            assert n == 24 or deficit[n] > limit
+        n_kept.append(np.mean([len(c.loglik) for c in found]))
+        least.append(np.mean([angular_distance_deg(R, reference.rotations[c.i_rotation]).min() < 20
+                              for R, c in zip(truth, found, strict=True)]))
+    assert n_kept[0] < 6 < n_kept[1]
+    assert min(least) == 1.0
+
+
+def test_every_reference_keeps_a_candidate_however_far_behind(rotated):
+    band, reference = rotated
+    other = PHANTOM.truth_map(BOX, VOXEL_A)[::-1].copy()
+    both = rotate_reference(
+        [prepare_reference(m, None, 10.0, PLANS) for m in (PHANTOM.truth_map(BOX, VOXEL_A), other)],
+        band, reference.rotations)
+    merged = merge_band(observe(np.eye(3), np.zeros(3), 0.5, np.random.default_rng(9)), band)
+    found = search_batch([merged], both, shift_phases_of_band(band, np.zeros((1, 3))), 24, 18.0)[0]
+    assert set(found.i_reference) == {0, 1}
 
 
 def test_cross_terms_equal_the_direct_sum_over_voxels(rotated):

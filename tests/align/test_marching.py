@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from sta_mpi.align.marching import FIRST_PX, LARGEST_RATIO, marching_radii
+from sta_mpi.align.marching import (
+    FIRST_PX,
+    LARGEST_LEAP,
+    LARGEST_RATIO,
+    band_after,
+    marching_radii,
+)
 from sta_mpi.align.polish import PolishSettings, Pose, polish_pose
 from sta_mpi.align.reference import prepare_reference
 from sta_mpi.kernels.polish import PoseProblem, make_layout, pack_samples
@@ -22,6 +28,18 @@ def test_bands_grow_to_the_last_without_a_gap_or_a_low_first_one(r_max):
     ratios = radii[1:] / radii[:-1]
     assert (ratios <= LARGEST_RATIO * (1 + 1e-9)).all()
     assert (ratios > 1.2).all()
+
+
+@pytest.mark.parametrize("r_max", [20.0, 24.0, 36.0, 80.0, 160.0])
+def test_the_next_band_is_the_furthest_one_that_the_signal_reaches(r_max):
+    radii = marching_radii(r_max)
+    for i in range(len(radii)):
+        nexts = [band_after(radii, i, score) for score in (-np.inf, 0.0, 20.0, 1e2, 1e3, 1e9)]
+        assert nexts[0] == nexts[1] == i + 1
+        assert nexts == sorted(nexts)
+        assert nexts[-1] == max([j for j in range(i + 1, len(radii))
+                                 if radii[j] <= LARGEST_LEAP * radii[i]], default=i + 1)
+    assert band_after(radii, 0, np.nan) == 1
 
 
 N, VOXEL_A, R_MAX, SD = 48, 4.0, 12.0, 2.5
