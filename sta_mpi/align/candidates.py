@@ -19,7 +19,7 @@ MARGIN = 9.0
 """Deficit of log-likelihood from which a candidate is left out. At the signal where a search
 begins to fail, that of the right one was up to 6 (`benchmarks/accuracy/candidates.py`)."""
 
-SHARE = 0.2
+SHARE = 0.1
 """Deficit as a share of the best log-likelihood that the grid may cost the right candidate: of
 nearly sixfold objects without noise it was 3 %."""
 
