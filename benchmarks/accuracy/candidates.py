@@ -63,8 +63,8 @@ def main() -> None:
                           for s, p in zip(noisy, truth, strict=True)])
         deficit = right_deficit(searches[-1], noisy, truth)
         for search in searches:
-            rows.append([f"{sd:g}", f"{np.percentile(deficit, 50):.1f}, "
-                         f"{np.percentile(deficit, 99):.1f}", str(search.starts),
+            rows.append([f"{sd:g}", f"{np.median(deficit):.1f}, "
+                         f"{np.quantile(deficit, 0.99, method='lower'):.1f}", str(search.starts),
                          *row(search, noisy, truth, floor)])
     print_table(f"{given.particles} particles a point, box {BOX}, r = {R_MAX:g}, finest blobs "
                 f"{given.detail_px:g} px", [
