@@ -21,7 +21,7 @@ class SearchParameters(ReconstructionParameters, ParticleStoreParameters):
         "soft sphere of --mask-diameter-A, or of 0.8 of the box.")
     starts: int = Field(
         24, ge=1, le=100, description="Candidates of the global search that are polished, at "
-        "most: those far behind the best are left out.")
+        "most: past the first six, those far behind the best are left out.")
     highpass_A: float | None = Field(
         None, gt=0, description="The search uses nothing coarser than this [Å].")
     global_order: int | None = Field(
