@@ -23,8 +23,8 @@ SHARE = 0.1
 """Deficit as a share of the best log-likelihood that the grid may cost the right candidate."""
 
 LEAST = 6
-"""Candidates that are kept however far behind: where neighbours crowd a nearly sixfold object
-the right one of six lies up to a fifth behind, for 14 % of the particles more than a tenth."""
+"""Candidates that are kept however far behind: of a nearly sixfold object that neighbours crowd,
+`SHARE` alone lost 14 % of the particles."""
 
 
 @dataclass(frozen=True)
