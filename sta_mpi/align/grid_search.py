@@ -117,10 +117,13 @@ def shift_phase_matrix(band: BandSamples, shifts_px: Floats, box_px: int
     -------
     (2 m p, S) float32: cos rows for the real parts, then minus sin rows for the imaginary ones
     """
-    shift = np.einsum("fij,sj->fsi", band.rotation[:, : band.k.shape[1]], shifts_px)
-    phase = np.einsum("pi,fsi->fps", band.k, shift) * (2 * np.pi / box_px)
-    phase = phase.reshape(-1, len(shifts_px))
-    return np.concatenate([np.cos(phase), -np.sin(phase)]).astype(np.float32)
+    shift = band.rotation[:, : band.k.shape[1]] @ shifts_px.T
+    cycles = (band.k @ (shift / box_px)).reshape(-1, len(shifts_px))
+    # whole turns are taken off in double; what is left is as exact in single precision
+    cycles -= np.rint(cycles)
+    phase = cycles.astype(np.float32)
+    phase *= np.float32(2 * np.pi)
+    return np.concatenate([np.cos(phase), np.sin(-phase)])
 
 
 @dataclass(frozen=True)
@@ -156,16 +159,25 @@ def score_candidates(band: BandSamples, phases: NDArray[np.float32], reference: 
     cross = np.empty((n_rotations, phases.shape[1]))
     power = np.empty(n_rotations)
     n_planes = m if band.k.shape[1] == 2 else band.crop_px
+    weight = band.weight.ravel().astype(np.float64)
+    turned = _data_times(band.data, phases)
     batch = max(1, _SLICE_BYTES // (8 * n_planes * band.crop_px * (band.crop_px // 2 + 1)))
     for start in range(0, n_rotations, batch):
         stop = min(start + batch, n_rotations)
-        slices = band_slices(band, reference, R_p2t[start:stop])
-        power[start:stop] = np.einsum(
-            "kfp,kfp,fp->k", slices.conj(), slices, band.weight, dtype=np.complex128,
-            optimize=False).real
-        product = (slices.conj() * band.data).reshape(stop - start, m * p)
-        cross[start:stop] = np.concatenate([product.real, product.imag], axis=1) @ phases
+        slices = band_slices(band, reference, R_p2t[start:stop]).reshape(stop - start, m * p)
+        power[start:stop] = (slices.real**2 + slices.imag**2) @ weight
+        cross[start:stop] = slices.view(np.float32) @ turned
     return Scores(cross, power, band.norm)
+
+
+def _data_times(data: NDArray[np.complex64], phases: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Matrix (2 m p, S) whose product with rows of Re V, Im V, Re V, ... is the cross term."""
+    cosine, minus_sine = phases.reshape(2, data.size, -1)
+    real, imaginary = data.real.reshape(-1, 1), data.imag.reshape(-1, 1)
+    turned = np.empty((data.size, 2, phases.shape[1]), np.float32)
+    turned[:, 0] = real * cosine + imaginary * minus_sine
+    turned[:, 1] = imaginary * cosine - real * minus_sine
+    return turned.reshape(2 * data.size, -1)
 
 
 def band_slices(band: BandSamples, reference: Reference, R_p2t: Floats

@@ -89,9 +89,7 @@ class TiltObservation:
                        low=self._weighted(self.model.coarser(size_px / LOW_PX), low))
 
     def _weighted(self, model: TransferModel, data: NDArray[np.complex64]) -> TiltSamples:
-        factor, weight = model.of_masked(data.shape[1], self.xyz_A, self.tilts)
-        if factor is not None:
-            data *= factor
+        weight = model.weigh(data, self.xyz_A, self.tilts)
         return TiltSamples(data, weight, self.model.series.rotation[self.tilts], self.tilts)
 
 

@@ -8,7 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sta_mpi.data import TiltSeries
-from sta_mpi.signal.ctf import ctf_coefficients, ctf_images, odd_aberration_factors
+from sta_mpi.kernels.ctf import ctf_image_stack, weigh_masked_samples
+from sta_mpi.signal.ctf import (
+    ctf_coefficients,
+    ctf_images,
+    odd_aberration_factors,
+    phase_terms,
+)
 from sta_mpi.signal.delocalisation import oscillation_kept
 from sta_mpi.signal.dose import dose_damping
 from sta_mpi.signal.fft import radius_rft
@@ -101,11 +107,10 @@ class TransferModel:
         if not self.weighting.ctf:
             yield from static[tilts]
             return
-        parameters = ctf_coefficients(self.series.select_tilts(tilts), xyz_A)
+        polynomial, extra = self._phase(n_px, xyz_A, tilts)
         out = np.empty((1, *static.shape[1:]), np.float32)
         for i, tilt in enumerate(tilts):
-            yield ctf_images(parameters.rows(slice(i, i + 1)), n_px, self.voxel_A,
-                             static[tilt][None], out)[0]
+            yield ctf_image_stack(polynomial[i : i + 1], n_px, extra, static[tilt][None], out)[0]
 
     def weight(self, n_px: int, xyz_A: Floats, tilts: NDArray[np.intp]) -> Images:
         """a^2 / sigma^2, (m, n, n//2+1)."""
@@ -114,38 +119,35 @@ class TransferModel:
         transfer *= self.inverse_noise(n_px, tilts)
         return transfer
 
-    def of_masked(self, n_px: int, xyz_A: Floats, tilts: NDArray[np.intp]
-                  ) -> tuple[Images | None, Images]:
-        """Factor of the samples of masked patches and their weight, (m, n, n//2+1) each.
+    def weigh(self, data: NDArray[np.complex64], xyz_A: Floats, tilts: NDArray[np.intp]) -> Images:
+        """Make transforms of masked patches samples, in place; returns their weight.
 
-        Masked samples are d = b V + noise of power p, where b and p are a^2 / sigma^2 as far as
-        the circle keeps its oscillation (see `signal.delocalisation`). Multiplied by b / p they
-        have the weight b^2 / p: its product with V is what to expect of them, and it is their
-        noise power, as for a sample without a mask. None instead of 1.
+        Masked transforms are d = b V + noise of power p, where b and p are a^2 / sigma^2 as far
+        as the circle keeps its oscillation (see `signal.delocalisation`). Multiplied by b / p
+        they have the weight b^2 / p: its product with V is what to expect of them, and it is
+        their noise power, as for a sample without a mask.
+
+        Parameters
+        ----------
+        data : (m, n, n//2+1) complex64    of `tilts` (m,) of the particle at xyz_A
+
+        Returns
+        -------
+        (m, n, n//2+1) float32
         """
+        n_px = data.shape[1]
         if self._diameter_A is None or not self.weighting.ctf:
-            return None, self.weight(n_px, xyz_A, tilts)
+            return self.weight(n_px, xyz_A, tilts)
         if n_px not in self._of_masked:
             self._of_masked[n_px] = self._masked_parts(n_px, self._diameter_A)
+        polynomial, extra = self._phase(n_px, xyz_A, tilts)
+        return weigh_masked_samples(polynomial, self._of_masked[n_px], tilts, data, extra)
+
+    def _phase(self, n_px: int, xyz_A: Floats, tilts: NDArray[np.intp]
+               ) -> tuple[Floats, Floats | None]:
+        """Of the CTF of `tilts` for a particle at xyz_A."""
         parameters = ctf_coefficients(self.series.select_tilts(tilts), xyz_A)
-        factor = np.empty((len(tilts), n_px, n_px // 2 + 1), np.float32)
-        weight = np.empty_like(factor)
-        half = np.float32(0.5)
-        # one tilt after the other: what is made of it stays in the cache
-        for i, tilt in enumerate(tilts):
-            static, noise, particle = (part[tilt] for part in self._of_masked[n_px])
-            wave = ctf_images(parameters.rows(slice(i, i + 1)), n_px, self.voxel_A,
-                              out=weight[i : i + 1])[0]
-            wave *= wave
-            wave -= half
-            np.multiply(wave, noise, out=factor[i])
-            factor[i] += half
-            wave *= particle
-            wave += half
-            np.divide(wave, factor[i], out=factor[i])
-            wave *= factor[i]
-            wave *= static
-        return factor, weight
+        return phase_terms(parameters, n_px, self.voxel_A)
 
     def _masked_parts(self, n_px: int, diameter_A: float) -> tuple[Images, Images, Images]:
         """(s D)^2 / sigma^2 and the shares of the oscillation kept, of every tilt."""

@@ -41,11 +41,6 @@ class CtfParameters:
     phase_shift_deg: Floats
     optics: Optics
 
-    def rows(self, chosen: slice) -> "CtfParameters":
-        """Those of some of the images."""
-        return CtfParameters(self.defocus_u_A[chosen], self.defocus_v_A[chosen],
-                             self.astig_deg[chosen], self.phase_shift_deg[chosen], self.optics)
-
 
 def ctf_coefficients(ts: TiltSeries, xyz_A: Floats) -> CtfParameters:
     """CTF of all tilts for a particle at xyz_A (3,) [Å from the tomogram centre].
@@ -81,6 +76,13 @@ def phase_polynomial(parameters: CtfParameters, n: int, pixel_A: float) -> Float
     ], axis=-1)
 
 
+def phase_terms(parameters: CtfParameters, n: int, pixel_A: float) -> tuple[Floats, Floats | None]:
+    """`phase_polynomial` and the (n, n//2+1) cycles of the even aberrations, None without any."""
+    zernike = parameters.optics.even_zernike
+    extra = _even_cycles(tuple(zernike), n, pixel_A) if np.any(zernike) else None
+    return phase_polynomial(parameters, n, pixel_A), extra
+
+
 def ctf_images(parameters: CtfParameters, n: int, pixel_A: float,
                damping: NDArray[np.float32] | None = None,
                out: NDArray[np.float32] | None = None, device: str = "cpu"
@@ -100,9 +102,7 @@ def ctf_images(parameters: CtfParameters, n: int, pixel_A: float,
     -------
     (m, n, n//2+1) float32
     """
-    zernike = parameters.optics.even_zernike
-    extra = _even_cycles(tuple(zernike), n, pixel_A) if np.any(zernike) else None
-    polynomial = phase_polynomial(parameters, n, pixel_A)
+    polynomial, extra = phase_terms(parameters, n, pixel_A)
     return ctf_image_stack(polynomial, n, extra, damping, out, device)
 
 

@@ -36,11 +36,11 @@ def patches_of(n_slices, noise):
 
 def average(patches, R, weight, way):
     """The map from samples of the padded grid, of the box, or of the box and low frequencies."""
-    def constant(n_px, *_):
-        return None, np.broadcast_to(weight, (len(weight), n_px, n_px // 2 + 1)).copy()
+    def constant(data, *_):
+        return np.broadcast_to(weight, data.shape).copy()
 
-    model = SimpleNamespace(of_masked=constant, series=SimpleNamespace(rotation=R),
-                            coarser=lambda factor: SimpleNamespace(of_masked=constant))
+    model = SimpleNamespace(weigh=constant, series=SimpleNamespace(rotation=R),
+                            coarser=lambda factor: SimpleNamespace(weigh=constant))
     seen = TiltObservation(model, PLANS, patches, np.zeros(3), np.arange(len(R)))
     samples = {"padded": lambda: seen.samples(GRID), "box": lambda: seen.samples(BOX),
                "box and low": lambda: seen.samples_with_low(BOX)}[way]()
@@ -87,7 +87,7 @@ def test_boxes_without_noise_are_on_the_grey_scale_of_padded_samples(truth):
 def test_centred_and_scaled_samples_keep_their_low_frequencies():
     patches, R, _ = patches_of(3, 1.0)
     model = SimpleNamespace(
-        of_masked=lambda n, *_: (None, np.ones((3, n, n // 2 + 1), np.float32)),
+        weigh=lambda data, *_: np.ones(data.shape, np.float32),
         coarser=lambda f: model, series=SimpleNamespace(rotation=R))
     seen = TiltObservation(model, PLANS, patches, np.zeros(3), np.arange(3))
     samples = seen.samples_with_low(BOX)

@@ -17,7 +17,7 @@ from scipy.spatial.transform import Rotation
 
 from sta_mpi.kernels.back_project import back_project, frame_images
 from sta_mpi.kernels.back_project import reference as back_reference
-from sta_mpi.kernels.ctf import ctf_image_stack
+from sta_mpi.kernels.ctf import ctf_image_stack, weigh_masked_samples
 from sta_mpi.kernels.ctf import reference as ctf_reference
 from sta_mpi.kernels.gather import gather_box, gather_slices, pack_volume
 from sta_mpi.kernels.gather import reference as gather_reference
@@ -98,6 +98,23 @@ def ctf_error(device: str, n: int) -> float:
     return float(np.abs(errors).max())
 
 
+def masked_error(device: str, n: int) -> float:
+    """Every part its own values, tilts out of order; data change in place."""
+    assert device == "cpu"
+    rng = np.random.default_rng(n)
+    coefficients = rng.normal(size=(3, 5)) * [1e-1, 1e-2, 1e-1, 1e-4, 1]
+    parts = tuple(0.9 * rng.random((4, n, n // 2 + 1), np.float32) for _ in range(3))
+    extra, tilts = rng.normal(size=(n, n // 2 + 1)), np.array([2, 0, 3])
+    before = complex_noise(rng, (3, n, n // 2 + 1))
+    errors = []
+    for further in (None, extra):
+        data = before.copy()
+        weight = weigh_masked_samples(coefficients, parts, tilts, data, further)
+        expected = ctf_reference.weigh_masked(coefficients, parts, tilts, before, further)
+        errors += [relative(data, expected[0]), relative(weight, expected[1])]
+    return max(errors)
+
+
 def shells_error(device: str, n: int) -> float:
     rng = np.random.default_rng(n)
     a, b = (np.fft.rfftn(rng.normal(size=(n,) * 3)).astype(np.complex64) for _ in range(2))
@@ -144,7 +161,8 @@ CASES = (
     + [(ctf_error, (c,), 5e-7) for c in CTF]
     + [(shells_error, (c,), 1e-12) for c in SHELLS]
     + [(back_error, c, 5e-6) for c in BACK])
-HOST_CASES = CASES + [(turns_error, c, 5e-6) for c in TURNS]
+HOST_CASES = (CASES + [(turns_error, c, 5e-6) for c in TURNS]
+              + [(masked_error, (c,), 5e-6) for c in CTF])
 """What has no twin on a GPU as well."""
 
 
@@ -157,6 +175,7 @@ def test_errors_of_parity_are_not_trivially_zero():
     assert gather_error("cpu", 31, 31, 31) > 1e-9
     assert insert_error("cpu", 31, 31, 1.0) > 1e-9
     assert ctf_error("cpu", 31) > 1e-9
+    assert masked_error("cpu", 31) > 1e-9
     assert back_error("cpu", *BACK[-1]) > 1e-9
     assert turns_error("cpu", *TURNS[-1]) > 1e-9
 

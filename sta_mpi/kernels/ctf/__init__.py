@@ -8,10 +8,11 @@ from numpy.typing import NDArray
 from sta_mpi.kernels.ctf import cpu
 from sta_mpi.kernels.options import check_device
 
-__all__ = ["ctf_image_stack"]
+__all__ = ["ctf_image_stack", "weigh_masked_samples"]
 
 Real = NDArray[np.float32]
 Floats = NDArray[np.float64]
+Parts = tuple[Real, Real, Real]
 
 
 def ctf_image_stack(coefficients: Floats, n: int, extra_cycles: Floats | None = None,
@@ -33,12 +34,8 @@ def ctf_image_stack(coefficients: Floats, n: int, extra_cycles: Floats | None = 
     -------
     (m, n, n//2+1) float32, at least 1e-8 in magnitude, exact to 3e-7
     """
-    coefficients = np.ascontiguousarray(coefficients, np.float64)
+    coefficients, extra = _phase(coefficients, n, extra_cycles)
     shape = (len(coefficients), n, n // 2 + 1)
-    if coefficients.shape != (len(coefficients), 5):
-        raise ValueError(f"coefficients have shape {coefficients.shape}, expected (m, 5)")
-    if extra_cycles is not None and extra_cycles.shape != shape[1:]:
-        raise ValueError(f"extra_cycles has shape {extra_cycles.shape}, expected {shape[1:]}")
     if damping is not None and damping.shape != shape:
         raise ValueError(f"damping has shape {damping.shape}, expected {shape}")
     if out is None:
@@ -50,8 +47,55 @@ def ctf_image_stack(coefficients: Floats, n: int, extra_cycles: Floats | None = 
         from sta_mpi.kernels.ctf import cuda
 
         kernel = cuda.ctf_images
-    extra = np.zeros((0, 0)) if extra_cycles is None else extra_cycles
     damp = np.zeros((0, 0, 0), np.float32) if damping is None else damping
-    kernel(coefficients, np.ascontiguousarray(extra, np.float64),
-           np.ascontiguousarray(damp, np.float32), out)
+    kernel(coefficients, extra, np.ascontiguousarray(damp, np.float32), out)
     return out
+
+
+def weigh_masked_samples(coefficients: Floats, parts: Parts, tilts: NDArray[np.intp],
+                         data: NDArray[np.complex64], extra_cycles: Floats | None = None) -> Real:
+    """Multiply the samples of masked patches by their factor, in place; returns their weights.
+
+    With q = CTF^2 - 1/2, signal b = 1/2 + particle q and noise p = 1/2 + noise q the factor is
+    b / p and the weight is static b^2 / p. One pass, on the CPU alone: samples are made there.
+
+    Parameters
+    ----------
+    coefficients : (m, 5) float64               of the CTF, see `ctf_image_stack`
+    parts : three (n_tilts, n, n//2+1) float32  static, noise and particle of every tilt
+    tilts : (m,) int                            whose tilts these are
+    data : (m, n, n//2+1) complex64             C-ordered; multiplied
+    extra_cycles : (n, n//2+1) float64 or None  further phase, common to all tilts
+
+    Returns
+    -------
+    (m, n, n//2+1) float32
+    """
+    n = data.shape[1]
+    coefficients, extra = _phase(coefficients, n, extra_cycles)
+    shape = (len(coefficients), n, n // 2 + 1)
+    if data.shape != shape or data.dtype != np.complex64 or not data.flags.c_contiguous:
+        raise ValueError(f"data are {data.dtype} {data.shape}, expected C-ordered complex64 "
+                         f"{shape}")
+    n_tilts = len(parts[0])
+    if any(part.shape != (n_tilts, *shape[1:]) for part in parts):
+        raise ValueError(f"parts have shapes {[part.shape for part in parts]}, expected "
+                         f"{(n_tilts, *shape[1:])}")
+    if len(tilts) != shape[0] or (len(tilts) and not 0 <= min(tilts) <= max(tilts) < n_tilts):
+        raise ValueError(f"tilts are {tilts}, expected {shape[0]} from 0 to {n_tilts - 1}")
+    weight = np.empty(shape, np.float32)
+    cpu.weigh_masked(coefficients, extra, tilts, *parts, data.view(np.float32), weight)
+    return weight
+
+
+def _phase(coefficients: Floats, n: int, extra_cycles: Floats | None) -> tuple[Floats, Floats]:
+    """Checked coefficients, and the further phase, empty for none."""
+    coefficients = np.ascontiguousarray(coefficients, np.float64)
+    if coefficients.shape != (len(coefficients), 5):
+        raise ValueError(f"coefficients have shape {coefficients.shape}, expected (m, 5)")
+    if extra_cycles is None:
+        return coefficients, np.zeros((0, 0))
+    if extra_cycles.shape != (n, n // 2 + 1):
+        raise ValueError(f"extra_cycles has shape {extra_cycles.shape}, expected "
+                         f"{(n, n // 2 + 1)}")
+    return coefficients, np.ascontiguousarray(extra_cycles, np.float64)

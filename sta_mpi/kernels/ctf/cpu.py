@@ -34,3 +34,33 @@ def ctf_images(coefficients, extra_cycles, damping, out):
                     row[ix] *= damping[p, iy, ix]
             for ix in range(n_half):
                 row[ix] = keep_from_zero(row[ix])
+
+
+@cpu_kernel
+def weigh_masked(coefficients, extra_cycles, tilts, static, noise, particle, data, weight):
+    """Multiply data (m, n, 2 (n//2+1)) by its factors and fill weight (m, n, n//2+1)."""
+    m, n, n_half = weight.shape
+    half = np.float32(0.5)
+    cycles = np.empty(n_half, np.float64)
+    wave = np.empty(n_half, np.float32)
+    factor = np.empty(n_half, np.float32)
+    for p in range(m):
+        cxx, cxy, cyy, c4, c0 = coefficients[p]
+        tilt = tilts[p]
+        for iy in range(n):
+            ky = np.float64(signed_frequency(iy, n))
+            for ix in range(n_half):
+                cycles[ix] = phase_cycles(np.float64(ix), ky, cxx, cxy, cyy, c4, c0)
+            if extra_cycles.size > 0:
+                for ix in range(n_half):
+                    cycles[ix] += extra_cycles[iy, ix]
+            for ix in range(n_half):
+                sine = minus_sine(cycles[ix])
+                wave[ix] = sine * sine - half
+            for ix in range(n_half):
+                signal = wave[ix] * particle[tilt, iy, ix] + half
+                factor[ix] = signal / (wave[ix] * noise[tilt, iy, ix] + half)
+                weight[p, iy, ix] = signal * factor[ix] * static[tilt, iy, ix]
+            for ix in range(n_half):
+                data[p, iy, 2 * ix] *= factor[ix]
+                data[p, iy, 2 * ix + 1] *= factor[ix]

@@ -5,6 +5,23 @@ import numpy as np
 
 def ctf_images(coefficients, n, extra_cycles=None, damping=None):
     """-sin(gamma) * damping (m, n, n//2+1) float64, kept 1e-8 from zero; see `ctf_image_stack`."""
+    stack = _waves(coefficients, n, extra_cycles)
+    if damping is not None:
+        stack = stack * damping
+    return np.where(np.abs(stack) < 1e-8, np.where(stack < 0, -1e-8, 1e-8), stack)
+
+
+def weigh_masked(coefficients, parts, tilts, data, extra_cycles=None):
+    """Data times their factor and weights, (m, n, n//2+1); see `weigh_masked_samples`."""
+    static, noise, particle = (part[tilts].astype(np.float64) for part in parts)
+    squared = _waves(coefficients, data.shape[1], extra_cycles) ** 2
+    signal_power = 0.5 + particle * (squared - 0.5)
+    noise_power = 0.5 + noise * (squared - 0.5)
+    return data * signal_power / noise_power, static * signal_power**2 / noise_power
+
+
+def _waves(coefficients, n, extra_cycles):
+    """-sin(gamma) (m, n, n//2+1)."""
     ky = np.fft.fftfreq(n, 1 / n)[:, None]
     kx = np.arange(n // 2 + 1)[None, :]
     images = []
@@ -13,7 +30,4 @@ def ctf_images(coefficients, n, extra_cycles=None, damping=None):
         if extra_cycles is not None:
             cycles = cycles + extra_cycles
         images.append(-np.sin(2 * np.pi * cycles))
-    stack = np.array(images).reshape(-1, n, n // 2 + 1)
-    if damping is not None:
-        stack = stack * damping
-    return np.where(np.abs(stack) < 1e-8, np.where(stack < 0, -1e-8, 1e-8), stack)
+    return np.array(images).reshape(-1, n, n // 2 + 1)
