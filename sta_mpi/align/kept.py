@@ -26,7 +26,7 @@ _LEAST_SCALE = 2.0**-100
 
 @dataclass(frozen=True)
 class TiltsFrom:
-    """Where patches come from: position (3,) [Å] and rows of the tilt series (m,)."""
+    """Where transforms come from: position (3,) [Å] and rows of the tilt series (m,)."""
 
     xyz_A: Floats
     tilts: NDArray[np.intp]
@@ -45,8 +45,8 @@ class Kept:
 
     Parameters
     ----------
-    arrays : float32 or float16, C order   patches (m, b, b); or data (1, n, n, 2 (n//2+1)), real
-                                           and imaginary parts in turn, and weights
+    arrays : float32 or float16, C order   transforms (m, b, 2 (b//2+1)), real and imaginary parts
+                                           in turn; or data (1, n, n, 2 (n//2+1)) and weights
     scales : (m,) or (1,) float64 each     powers of two that float16 arrays are multiplied by
     """
 
@@ -74,7 +74,7 @@ def keep(observation: Observation, dtype: type = np.float32) -> Kept:
         parts: tuple[NDArray[np.float32], ...] = (data[None], merged.weight_rft[None])
         origin: TiltsFrom | BoxFrom = BoxFrom(merged.R_box2t)
     else:
-        parts = (observation.patches,)
+        parts = (np.ascontiguousarray(observation.transforms).view(np.float32),)
         origin = TiltsFrom(observation.xyz_A, observation.tilts)
     if dtype == np.float32:
         return Kept(parts, tuple(np.ones(len(part)) for part in parts), origin)
@@ -96,10 +96,10 @@ def restore(kept: Kept, model: TransferModel | None, plans: FftPlans) -> Observa
         return BoxObservation(
             BoxSamples(data[0].view(np.complex64), weight[0], kept.origin.R_box2t), plans)
     if model is None:
-        raise ValueError("patches need a transfer model")
-    patches = values[0].view()
-    patches.flags.writeable = False    # they may be the kept ones
-    return TiltObservation(model, plans, patches, kept.origin.xyz_A, kept.origin.tilts)
+        raise ValueError("transforms of patches need a transfer model")
+    transforms = values[0].view(np.complex64)
+    transforms.flags.writeable = False    # they may be the kept ones
+    return TiltObservation(model, plans, transforms, kept.origin.xyz_A, kept.origin.tilts)
 
 
 def _to_half(values: NDArray[np.float32]) -> tuple[NDArray[np.float16], Floats]:

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sta_mpi.kernels.insert import DeviceSums, insert_box, insert_slices
-from sta_mpi.signal.fft import radius_rft, shift_phases, shift_phases_3d
+from sta_mpi.signal.fft import radius_rft, shift_images, shift_phases_3d
 
 Transform = NDArray[np.complex64]
 Weights = NDArray[np.float32]
@@ -83,7 +83,7 @@ class TiltSamples:
             return self
         shift_xy = (self.rotation @ shift_xyz_px)[:, :2]
         n = self.data_rft.shape[1]
-        data = self.data_rft * shift_phases(n, -shift_xy)
+        data = shift_images(self.data_rft, -shift_xy)
         low = None if self.low is None else self.low.centred(shift_xyz_px * (LOW_PX / n))
         return TiltSamples(data, self.weight_rft, self.rotation, self.tilts, low)
 

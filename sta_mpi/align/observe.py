@@ -26,13 +26,14 @@ from sta_mpi.signal.fft import (
     axis_shift_phases,
     crop_rft2,
     parts_about_origin,
-    shift_phases,
+    shift_images,
     shift_phases_3d,
 )
 from sta_mpi.signal.masks import soft_circle, soft_sphere
 
 Floats = NDArray[np.float64]
 Images = NDArray[np.float32]
+Transforms = NDArray[np.complex64]
 
 
 @dataclass(frozen=True)
@@ -67,26 +68,33 @@ class Frame:
 
 @dataclass(frozen=True)
 class TiltObservation:
-    """One particle's weighted, masked patches (m, b, b) and where they came from."""
+    """Transforms of one particle's weighted, masked patches and where they came from.
+
+    Parameters
+    ----------
+    transforms : (m, b, b//2+1) complex64    of the patches of the box b
+    """
 
     model: TransferModel
     plans: FftPlans
-    patches: Images
+    transforms: Transforms
     xyz_A: Floats
     tilts: NDArray[np.intp]
 
     def samples(self, size_px: int) -> TiltSamples:
-        """Bring the patches to a grid of `size_px` and pair them with their weights."""
-        data = self.plans.rfft2(centre_crop_or_pad(self.patches, size_px))
-        return self._weighted(self.model, data)
+        """The transforms, or those of patches padded to `size_px`, paired with their weights."""
+        n = self.transforms.shape[1]
+        if size_px == n:
+            return self._weighted(self.model, self.transforms.copy())
+        patches = self.plans.irfft2(self.transforms, n)
+        return self._weighted(self.model, self.plans.rfft2(centre_crop_or_pad(patches, size_px)))
 
-    def samples_with_low(self, size_px: int) -> TiltSamples:
+    def samples_with_low(self) -> TiltSamples:
         """Samples of the box with those of low frequencies at half the spacing, for insertion."""
-        data = self.plans.rfft2(centre_crop_or_pad(self.patches, size_px))
-        coarse = self.plans.irfft2(crop_rft2(data, LOW_PX), LOW_PX)
+        n = self.transforms.shape[1]
+        coarse = self.plans.irfft2(crop_rft2(self.transforms, LOW_PX), LOW_PX)
         low = self.plans.rfft2(centre_crop_or_pad(coarse, 2 * LOW_PX))
-        return replace(self._weighted(self.model, data),
-                       low=self._weighted(self.model.coarser(size_px / LOW_PX), low))
+        return replace(self.samples(n), low=self._weighted(self.model.coarser(n / LOW_PX), low))
 
     def _weighted(self, model: TransferModel, data: NDArray[np.complex64]) -> TiltSamples:
         weight = model.weigh(data, self.xyz_A, self.tilts)
@@ -184,7 +192,7 @@ class SeriesObserver:
             scale = np.float32(-1.0 / (self.sd[tilt] * frame.cut_px**2))
             for source, target in self._box_parts:
                 np.multiply(box.real[source], scale * self._circle[target], out=masked[i][target])
-        return TiltObservation(self.model, self.plans, masked, xyz_A, tilts)
+        return TiltObservation(self.model, self.plans, self.plans.rfft2(masked), xyz_A, tilts)
 
     def _check(self, total: np.complexfloating, tilt: int, name: str) -> None:
         if not np.isfinite(total):
@@ -223,14 +231,13 @@ class StackObserver:
         box, at_A = self.frame.box_px, xyz_A + offset_A
         shift_px = (self.series.rotation[tilts] @ offset_A)[:, :2] / self.frame.voxel_A
         spectra = self.plans.rfft2(np.ascontiguousarray(stack, np.float32))
-        for spectrum, shift in zip(spectra, shift_px, strict=True):
-            spectrum *= shift_phases(box, -shift)
+        spectra = shift_images(spectra, -shift_px)
         if not self.is_premultiplied:
             spectra *= self.model.transfer(box, at_A, tilts)
         spectra *= self.model.inverse_noise(box, tilts)
         masked = self.plans.irfft2(spectra, box)
         masked *= self._circle
-        return TiltObservation(self.model, self.plans, masked, at_A, tilts)
+        return TiltObservation(self.model, self.plans, self.plans.rfft2(masked), at_A, tilts)
 
 
 def observe_box(data: Images, weight_rft: Images, R_box2t: Floats, offset_A: Floats,

@@ -186,7 +186,7 @@ def memory_plan(setup: Setup, ranks: int = 1) -> MemoryPlan:
     grid, cut, box = setup.sizes.grid_px, setup.frame.cut_px, setup.frame.box_px
     n_tilts = max(ts.n_tilts for ts in setup.inputs.used_series)
     one_sum = 4.0 * math.prod(setup.sizes.sum_shape)
-    patches = n_tilts * (4.0 * box**2 + 28.0 * grid * (grid // 2 + 1))
+    patches = n_tilts * (8.0 * box * (box // 2 + 1) + 28.0 * grid * (grid // 2 + 1))
     transfer = n_tilts * (4.0 * cut * (cut // 2 + 1) + 12.0 * grid * (grid // 2 + 1))
     shared = {"tilt images": float(setup.source.bytes_shared())}
     if _has_symmetry(setup.parameters):
@@ -260,15 +260,14 @@ class SliceMaker:
     """
 
     def __init__(self, setup: Setup, n_classes: int = 1) -> None:
-        sizes = setup.sizes
         self._is_box = _may_use_boxes(setup, n_classes) and _samples_a_voxel(
             setup) >= SAMPLES_A_VOXEL
-        self._size_px = sizes.box_px if self._is_box else sizes.grid_px
+        self._grid_px = setup.sizes.grid_px
 
     def __call__(self, observation: Any) -> TiltSamples | BoxSamples:
         """The samples of an observation that sums take."""
-        take = observation.samples_with_low if self._is_box else observation.samples
-        samples: TiltSamples | BoxSamples = take(self._size_px)
+        samples: TiltSamples | BoxSamples = (
+            observation.samples_with_low() if self._is_box else observation.samples(self._grid_px))
         return samples
 
 

@@ -163,7 +163,7 @@ def particle_bytes(setup: Setup) -> NDArray[np.float64]:
             position = ts.position_px(particles.xyz_A[rows] + particles.offset_A[rows])
             seen = is_visible(position, ts.image_size_px, box * setup.frame.binning / 2)
         counts[rows] = seen[:, within_dose(np.arange(ts.n_tilts), ts, limit)].sum(axis=1)
-    return 4.0 * box * box * counts
+    return 8.0 * box * (box // 2 + 1) * counts
 
 
 def make_store_plan(setup: Setup, runtime: Any, parameters: Any, others: MemoryPlan) -> StorePlan:

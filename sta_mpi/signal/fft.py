@@ -29,6 +29,7 @@ from sta_mpi.signal.fourier_grid import (
     frequency_grid_rft2,
     radius_rft,
     shell_index_rft,
+    shift_images,
     shift_phases,
     shift_phases_3d,
 )
@@ -45,6 +46,7 @@ __all__ = [
     "parts_about_origin",
     "radius_rft",
     "shell_index_rft",
+    "shift_images",
     "shift_phases",
     "shift_phases_3d",
 ]

@@ -10,6 +10,8 @@ so that a real signal stays real, and padding and cropping back changes nothing.
 import numpy as np
 from numpy.typing import NDArray
 
+from sta_mpi.kernels.half_filter import shift_stack
+
 Complex = NDArray[np.complex64]
 Floats = NDArray[np.float64]
 
@@ -63,6 +65,15 @@ def axis_shift_phases(n: int, shift_xy_px: Floats) -> tuple[NDArray[np.complex12
     shift = np.asarray(shift_xy_px, float)
     ky, kx = frequency_grid_rft2(n)
     return _axis_phases(ky[:, 0], shift[..., 1], n), _axis_phases(kx[0], shift[..., 0], n)
+
+
+def shift_images(stack: Complex, shift_xy_px: Floats) -> Complex:
+    """Half transforms (m, n, n//2+1) of images whose content is moved by +shift (m, 2)."""
+    phases = (phase.astype(np.complex64)
+              for phase in axis_shift_phases(stack.shape[1], shift_xy_px))
+    out = np.empty(stack.shape, np.complex64)
+    shift_stack(stack, *phases, out)
+    return out
 
 
 def shift_phases_3d(n: int, shift_xyz_px: Floats) -> Complex:

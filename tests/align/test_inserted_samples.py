@@ -41,9 +41,9 @@ def average(patches, R, weight, way):
 
     model = SimpleNamespace(weigh=constant, series=SimpleNamespace(rotation=R),
                             coarser=lambda factor: SimpleNamespace(weigh=constant))
-    seen = TiltObservation(model, PLANS, patches, np.zeros(3), np.arange(len(R)))
+    seen = TiltObservation(model, PLANS, PLANS.rfft2(patches), np.zeros(3), np.arange(len(R)))
     samples = {"padded": lambda: seen.samples(GRID), "box": lambda: seen.samples(BOX),
-               "box and low": lambda: seen.samples_with_low(BOX)}[way]()
+               "box and low": lambda: seen.samples_with_low()}[way]()
     sums = np.zeros((GRID, GRID, GRID // 2 + 1, 4), np.float32)
     samples.insert(sums, GRID, np.eye(3))
     num, den = sums[..., 0].astype(float) + 1j * sums[..., 1], sums[..., 2].astype(float)
@@ -89,8 +89,8 @@ def test_centred_and_scaled_samples_keep_their_low_frequencies():
     model = SimpleNamespace(
         weigh=lambda data, *_: np.ones(data.shape, np.float32),
         coarser=lambda f: model, series=SimpleNamespace(rotation=R))
-    seen = TiltObservation(model, PLANS, patches, np.zeros(3), np.arange(3))
-    samples = seen.samples_with_low(BOX)
+    seen = TiltObservation(model, PLANS, PLANS.rfft2(patches), np.zeros(3), np.arange(3))
+    samples = seen.samples_with_low()
     moved = samples.centred(np.array([1.5, -2.0, 0.5])).scaled(0.25)
     assert isinstance(moved.low, TiltSamples)
     assert np.allclose(moved.low.weight_rft, 0.25)

@@ -95,7 +95,7 @@ def bits(samples):
 
 
 @pytest.mark.parametrize("grid", ["box_px", "grid_px"])
-def test_kept_patches_give_the_bits_of_those_just_cut(setup, make_store, grid):
+def test_kept_transforms_give_the_bits_of_those_just_cut(setup, make_store, grid):
     size, store = getattr(setup.sizes, grid), make_store()
     for row in (0, 5, 20):
         whole = setup.source.observe(row, anchor(setup, row))
@@ -146,16 +146,16 @@ def test_a_particle_on_no_tilt_is_asked_for_once(setup, make_store):
     assert (store.source.n, store.counts.hits, store.counts.particles) == (1, 1, 0)
 
 
-def test_kept_patches_cannot_be_changed_by_whoever_gets_them(setup, make_store):
+def test_kept_transforms_cannot_be_changed_by_whoever_gets_them(setup, make_store):
     store = make_store()
     store.observe(1, anchor(setup, 1))
     with pytest.raises(ValueError, match="read-only"):
-        store.observe(1, anchor(setup, 1)).patches[0] = 0
+        store.observe(1, anchor(setup, 1)).transforms[0] = 0
 
 
 def test_half_precision_is_off_by_less_than_its_last_bit(setup, make_store):
-    whole = make_store().observe(7, anchor(setup, 7)).patches
-    half = make_store("float16").observe(7, anchor(setup, 7)).patches
+    whole = make_store().observe(7, anchor(setup, 7)).transforms
+    half = make_store("float16").observe(7, anchor(setup, 7)).transforms
     largest = np.abs(whole).max(axis=(1, 2), keepdims=True)
     # 11 bits are rounded by 2^-12 at most; values 2^-29 below the largest lose bits
     assert (np.abs(half - whole) <= 2.0**-11 * np.abs(whole) + 2.0**-39 * largest).all()
@@ -165,8 +165,8 @@ def test_half_precision_is_off_by_less_than_its_last_bit(setup, make_store):
 @pytest.mark.parametrize("scale", [2.0**-120, 2.0**-40, 1.0, 2.0**60])
 def test_half_precision_does_not_depend_on_the_grey_scale(setup, plans, scale):
     observation = setup.source.observe(7, anchor(setup, 7))
-    scaled = replace(observation, patches=observation.patches * np.float32(scale))
-    plain, other = (restore(keep(o, np.float16), o.model, plans).patches
+    scaled = replace(observation, transforms=observation.transforms * np.float32(scale))
+    plain, other = (restore(keep(o, np.float16), o.model, plans).transforms
                     for o in (observation, scaled))
     if scale < 2.0**-100:
         # the scale ends there: what is left is the spacing of the smallest numbers
@@ -177,8 +177,8 @@ def test_half_precision_does_not_depend_on_the_grey_scale(setup, plans, scale):
 
 def test_a_tilt_without_signal_stays_without(setup, plans):
     observation = setup.source.observe(7, anchor(setup, 7))
-    observation.patches[3] = 0
-    restored = restore(keep(observation, np.float16), observation.model, plans).patches
+    observation.transforms[3] = 0
+    restored = restore(keep(observation, np.float16), observation.model, plans).transforms
     assert (restored[3] == 0).all()
     assert np.isfinite(restored).all()
 
@@ -294,17 +294,18 @@ def test_predicted_size_of_particles_is_what_they_take(setup, parameters, plans)
 
 
 def test_predicted_memory_is_what_the_process_grows_by(plans):
-    """By at most 15 % more, for 120 MiB of patches."""
+    """By at most 15 % more, for 122 MiB of transforms of patches."""
     n_particles, n_tilts, box = 120, 16, 128
-    patches = np.random.default_rng(0).normal(size=(n_tilts, box, box)).astype(np.float32)
+    noise = np.random.default_rng(0).normal(size=(n_tilts, box, box // 2 + 1, 2))
+    transforms = noise.astype(np.float32).view(np.complex64)[..., 0]
     model = SimpleNamespace(fresh=lambda: None)
     from sta_mpi.align.observe import TiltObservation
 
     source = SimpleNamespace(
         kind="tilt-series", model_group=lambda row: 0,
-        observe=lambda row, anchor: TiltObservation(model, plans, patches.copy(), np.zeros(3),
-                                                    np.arange(n_tilts)))
-    size = 4.0 * n_tilts * box**2
+        observe=lambda row, anchor: TiltObservation(model, plans, transforms.copy(),
+                                                    np.zeros(3), np.arange(n_tilts)))
+    size = 8.0 * n_tilts * box * (box // 2 + 1)
     plan = plan_store(StoreSizes(n_particles, 1, size, size, PLENTY, 0.0), "float32")
     with ParticleStore(source, plan) as store:
         store.observe(-1, np.zeros(3))    # buffers of the allocator
