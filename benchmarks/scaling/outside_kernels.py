@@ -21,10 +21,13 @@ from pathlib import Path
 import starfile
 
 CASES = {
-    64: (400, ["--pixel-A", "2.7", "--image-width-px", "1024", "--image-height-px", "1024"], 7.2),
-    192: (320, ["--pixel-A", "1.35", "--image-width-px", "1536", "--image-height-px", "1536",
-                "--phantom-radius-A", "90", "--min-distance-A", "100"], 3.24)}
-"""Box: particles a series, how the data are simulated, resolution of the search [Å]."""
+    64: (400, "C1", 7.2, ["--pixel-A", "2.7", "--image-width-px", "1024", "--image-height-px",
+                          "1024"]),
+    192: (120, "C6", 3.24, ["--pixel-A", "1.35", "--image-width-px", "1536", "--image-height-px",
+                            "1536", "--phantom", "C6", "--phantom-radius-A", "90",
+                            "--min-distance-A", "100"])}
+"""Box: particles a series, symmetry (so many that half of them are inserted from their boxes),
+resolution of the search [Å], how the data are simulated."""
 
 KERNELS = ("[JIT]", "libfftw3f", "libfftw3", "libscipy_openblas64_", "pypocketfft", "libm",
            "libgcc_s")
@@ -82,7 +85,7 @@ def half_of(particles: Path, output: Path) -> None:
 
 def cost(folder: Path, box: int, search: str, iterations: int) -> tuple[int, Counter[str]]:
     """Particles and samples by which a run on all of them exceeds one on half of them."""
-    n, simulated, lowpass_A = CASES[box]
+    n, symmetry, lowpass_A, simulated = CASES[box]
     data = folder / f"box{box}"
     if not data.exists():
         subprocess.run([sys.executable, "-m", "sta_mpi", "simulate", "--n-series", "2",
@@ -92,7 +95,7 @@ def cost(folder: Path, box: int, search: str, iterations: int) -> tuple[int, Cou
         half_of(data / "particles.star", data / "half.star")
     job = ["align", "--tomograms", str(data / "tomograms.star"), "--reference",
            str(data / "truth.mrc"), "--box-px", str(box), "--lowpass-A", str(lowpass_A),
-           "--band-schedule", "fixed", "--search", search, "--global-rounds", str(iterations),
+           "--symmetry", symmetry, "--band-schedule", "fixed", "--search", search, "--global-rounds", str(iterations),
            "--no-early-stop", "--oracle-particles", "0", "--iterations", str(iterations)]
     # the first run compiles what a machine has not met before
     recorded([*job, "--particles", str(data / "half.star"), "-o", str(folder / search)],
