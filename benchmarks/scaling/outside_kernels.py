@@ -95,8 +95,9 @@ def cost(folder: Path, box: int, search: str, iterations: int) -> tuple[int, Cou
         half_of(data / "particles.star", data / "half.star")
     job = ["align", "--tomograms", str(data / "tomograms.star"), "--reference",
            str(data / "truth.mrc"), "--box-px", str(box), "--lowpass-A", str(lowpass_A),
-           "--symmetry", symmetry, "--band-schedule", "fixed", "--search", search, "--global-rounds", str(iterations),
-           "--no-early-stop", "--oracle-particles", "0", "--iterations", str(iterations)]
+           "--symmetry", symmetry, "--band-schedule", "fixed", "--search", search,
+           "--global-rounds", str(iterations), "--no-early-stop", "--oracle-particles", "0",
+           "--iterations", str(iterations)]
     # the first run compiles what a machine has not met before
     recorded([*job, "--particles", str(data / "half.star"), "-o", str(folder / search)],
              folder / "record")
