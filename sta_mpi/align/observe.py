@@ -1,9 +1,9 @@
 """From pixels to weighted Fourier samples, for the three kinds of particle images.
 
-Tilt images: cut, transform, multiply by a / sigma^2, mask in real space, transform to the
-grid asked for. RELION pseudo-subtomograms are already multiplied; only the noise and the
-refined offset are applied. Observers are made once a tilt series and keep what all of its
-particles share.
+Tilt images: cut, transform, multiply by a / sigma^2, mask in real space, transform again: that
+is what is kept (docs/decisions/0101), and samples are weighed when they are asked for. RELION
+pseudo-subtomograms are already multiplied; only the noise and the refined offset are applied.
+Observers are made once a tilt series and keep what all of its particles share.
 """
 
 from collections.abc import Sequence
