@@ -1,4 +1,4 @@
-"""How many candidates of the low band are worth a polish, and what more of them find.
+"""How many candidates of the low band are worth a polish, and what more candidates or shifts find.
 
 The particles are those of `ideal_model` (own formulas, known truth). For each noise level:
 
@@ -8,6 +8,8 @@ overlooked    share of particles whose search ends below the optimum that the tr
 found         share of them that end within 15 degrees of the truth
 
 Run: OMP_NUM_THREADS=1 python benchmarks/accuracy/candidates.py
+     OMP_NUM_THREADS=1 python benchmarks/accuracy/candidates.py --seed 6 --starts 24 \
+         --noise 0.25 0.8 1.1 1.35 --shift-px 6 --shift-steps-px 1 2 2.286 3.2 4.5
 """
 
 import argparse
@@ -41,13 +43,18 @@ def main() -> None:
     parser.add_argument("--particles", type=int, default=200)
     parser.add_argument("--noise", type=float, nargs="+", default=[0.1, 0.25, 0.5, 0.8, 1.1, 1.35])
     parser.add_argument("--starts", type=int, nargs="+", default=[6, 12, 24, 48])
+    parser.add_argument("--shift-steps-px", type=float, nargs="+", default=[None],
+                        help="of the candidates; by default that of align")
+    parser.add_argument("--shift-px", type=float, default=4.0, help="how far they reach")
     parser.add_argument("--detail-px", type=float, default=0.65)
     parser.add_argument("--seed", type=int, default=5)
     given = parser.parse_args()
     rng = np.random.default_rng(given.seed)
     blobs = lumpy_object(0.27 * BOX, given.detail_px)
     reference = prepare_reference(blobs.volume(BOX), None, R_MAX, FftPlans(effort="estimate"))
-    searches = [Searches(reference, R_MAX, grey_scale=1.0, starts=n) for n in given.starts]
+    searches = [Searches(reference, R_MAX, grey_scale=1.0, starts=n, shift_px=given.shift_px,
+                         shift_step_px=step)
+                for n in given.starts for step in given.shift_steps_px]
     cases = []
     for _ in range(given.particles):
         R, shift = Rotation.random(rng=rng).as_matrix(), rng.uniform(-2, 2, 3)
@@ -65,11 +72,11 @@ def main() -> None:
         for search in searches:
             rows.append([f"{sd:g}", f"{np.median(deficit):.1f}, "
                          f"{np.quantile(deficit, 0.99, method='lower'):.1f}", str(search.starts),
-                         *row(search, noisy, truth, floor)])
+                         f"{search.n_shifts}", *row(search, noisy, truth, floor)])
     print_table(f"{given.particles} particles a point, box {BOX}, r = {R_MAX:g}, finest blobs "
                 f"{given.detail_px:g} px", [
-        "noise", "deficit of the right one", "at most", "polished", "overlooked", "found",
-        "candidates, ms", "polish, ms"], rows)
+        "noise", "deficit of the right one", "at most", "starts", "shifts",
+        "polished", "overlooked", "found", "candidates, ms", "polish, ms"], rows)
 
 
 def right_deficit(search: Searches, noisy: list[TiltSamples], truth: list[Pose]) -> NDArray:

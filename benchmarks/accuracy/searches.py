@@ -17,6 +17,7 @@ from sta_mpi.align.multi_start import polish_best
 from sta_mpi.align.observation import TiltSamples
 from sta_mpi.align.polish import PolishResult, PolishSettings, Pose, polish_pose
 from sta_mpi.align.reference import Reference
+from sta_mpi.align.voxel_band import shifts_of_band
 from sta_mpi.geometry.sampling import healpix_rotations, healpix_step_deg, shift_grid
 from sta_mpi.kernels.polish import PoseProblem, make_layout, pack_samples
 
@@ -36,14 +37,14 @@ class Searches:
     global_r : float             band of the global search
     starts : int                 candidates that are polished
     order : int                  HEALPix order of the global search's rotations
-    shift_px, shift_step_px      shifts of the global search
+    shift_px, shift_step_px      shifts of the global search; the step of `align` by default
     radii : list of float        bands of the polish; `marching_radii` by default
     """
 
     def __init__(self, reference: Reference, r_max: float, r_min: float = 0.0,
                  grey_scale: float | None = None, global_r: float = 7.0, starts: int = 24,
                  order: int = 2, symmetry: str = "C1", shift_px: float = 4.0,
-                 shift_step_px: float = 2.0, separation: float = 1.2,
+                 shift_step_px: float | None = None, separation: float = 1.2,
                  settings: PolishSettings | None = None,
                  radii: list[float] | None = None) -> None:
         n = reference.box_px
@@ -51,10 +52,16 @@ class Searches:
         self.layout = make_layout(n, radii or marching_radii(r_max), r_min)
         self.settings = settings or PolishSettings(grey_scale=grey_scale)
         self._band = make_voxel_band(n, min(global_r, r_max), r_min)
-        self._shifts = shift_grid(shift_px, shift_step_px)
+        self._shifts = (shifts_of_band(n, self._band.r_max, shift_px) if shift_step_px is None
+                        else shift_grid(shift_px, shift_step_px))
         self._phases = shift_phases_of_band(self._band, self._shifts)
         self._order, self._symmetry, self._rotated = order, symmetry, None
         self.starts, self._separation_deg = starts, separation * healpix_step_deg(order)
+
+    @property
+    def n_shifts(self) -> int:
+        """Shifts that the global search multiplies by."""
+        return len(self._shifts)
 
     def problem(self, samples: TiltSamples) -> PoseProblem:
         """The particle as a function of its pose."""

@@ -16,9 +16,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from sta_mpi.align.voxel_band import VoxelBand
+from sta_mpi.align.voxel_band import VoxelBand, shifts_of_band
 from sta_mpi.geometry.rotations import random_rotations, rotation_from_vector
-from sta_mpi.geometry.sampling import cone_rotations, healpix_rotations, shift_grid
+from sta_mpi.geometry.sampling import cone_rotations, healpix_rotations
 
 Floats = NDArray[np.float64]
 Rows = NDArray[np.intp]
@@ -95,5 +95,4 @@ class PoseLists:
 
     def shifts_px(self, box_px: int, r_max: float) -> Floats:
         """(S, 3) shifts a quarter of the finest wave apart, the one of zero first."""
-        step = box_px / (4.0 * r_max)
-        return shift_grid(self.shift_range_px, step)
+        return shifts_of_band(box_px, r_max, self.shift_range_px)

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sta_mpi.align.observation import BoxSamples, TiltSamples
+from sta_mpi.geometry.sampling import shift_grid
 from sta_mpi.kernels.insert import insert_box, insert_slices
 
 Floats = NDArray[np.float64]
@@ -52,6 +53,15 @@ def make_voxel_band(box_px: int, r_max: float, r_min: float = 0.0) -> VoxelBand:
     index = np.flatnonzero(inside)
     K_xyz = np.stack([x.ravel()[index], y.ravel()[index], z.ravel()[index]], axis=1)
     return VoxelBand(box_px, grid, float(r_max), index, K_xyz)
+
+
+def shifts_of_band(box_px: int, r_max: float, range_px: float) -> Floats:
+    """(S, 3) shifts within `range_px`, a quarter of the band's finest wave apart, zero first.
+
+    No place is further from its nearest shift than 0.22 of that wave; a finer grid finds no
+    more particles, since candidates are polished (docs/accuracy.md, candidates).
+    """
+    return shift_grid(range_px, box_px / (4.0 * r_max))
 
 
 def shift_phases_of_band(band: VoxelBand, shifts_px: Floats) -> NDArray[np.complex64]:

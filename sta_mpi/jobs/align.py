@@ -22,6 +22,7 @@ from sta_mpi.geometry.sampling import (
     shift_grid,
 )
 from sta_mpi.jobs import peet_align
+from sta_mpi.jobs.align_global import searched_shifts_px
 from sta_mpi.jobs.align_loop import RoundLoop, open_store, shared_references
 from sta_mpi.jobs.align_output import write_outputs
 from sta_mpi.jobs.align_rounds import AlignRound, round_memory
@@ -81,7 +82,7 @@ def describe(parameters: AlignParameters) -> dict[str, Any]:
     job = AlignRound(setup, search, (1.0, 1.0), map_options(parameters, setup.sizes), "dry run")
     others = round_memory(setup, search).plus(engine_memory(job, "rank"))
     return {"search": search.kind, "rotations": len(search.rotations),
-            "shifts": len(search.shifts_px), "rounds": parameters.iterations,
+            "shifts": len(searched_shifts_px(search)), "rounds": parameters.iterations,
             **describe_job(job, setup), **describe_store(setup, parameters, others)}
 
 

@@ -19,7 +19,12 @@ from sta_mpi.align.rotation_list import (
     plan_search_list,
     random_subset,
 )
-from sta_mpi.align.voxel_band import make_voxel_band, merge_band, shift_phases_of_band
+from sta_mpi.align.voxel_band import (
+    make_voxel_band,
+    merge_band,
+    shift_phases_of_band,
+    shifts_of_band,
+)
 from sta_mpi.geometry.rotations import angular_distance_deg
 from sta_mpi.geometry.symmetry import symmetry_matrices
 from sta_mpi.jobs.align_search import Search, search_centre
@@ -38,6 +43,23 @@ ROTATED_BYTES = 1 << 30
 """Memory of a rank for references in all orientations; longer lists are made in tiles."""
 
 
+def global_radius(search: Search) -> float:
+    """Largest Fourier index of the voxels that candidates come from."""
+    return min(GLOBAL_BAND, search.band.r_max)
+
+
+def searched_shifts_px(search: Search) -> Floats:
+    """(S, 3) shifts of a search's list, tomogram axes [binned pixels].
+
+    Those of a global search reach as far as those of a grid, but lie as far apart as the band of
+    its candidates allows.
+    """
+    if search.kind == "grid" or not search.is_global:
+        return search.shifts_px
+    reach = float(np.linalg.norm(search.shifts_px, axis=1).max())
+    return shifts_of_band(search.references.shape[-1], global_radius(search), reach)
+
+
 class GlobalStarts:
     """Candidates of batches of particles, for all references at once.
 
@@ -49,7 +71,7 @@ class GlobalStarts:
         self._setup, self._search, self._references = setup, search, references
         parameters = search.parameters
         self._band = make_voxel_band(
-            setup.sizes.box_px, min(GLOBAL_BAND, search.band.r_max), search.band.r_min)
+            setup.sizes.box_px, global_radius(search), search.band.r_min)
         order, symmetry = parameters.global_order, parameters.symmetry
         self._list: SearchList = (
             make_search_list(search.rotations, symmetry) if parameters.cone_deg is None
@@ -58,7 +80,8 @@ class GlobalStarts:
             self._list = self._list.subset(random_subset(
                 len(self._list), parameters.rotation_share, parameters.seed, search.i_round))
         self._operators = symmetry_matrices(symmetry)
-        self._phases = shift_phases_of_band(self._band, search.shifts_px)
+        self._shifts_px = searched_shifts_px(search)
+        self._phases = shift_phases_of_band(self._band, self._shifts_px)
         # constrained correlation is no log-likelihood: its differences are no probabilities
         self._margin = np.inf if parameters.score == "cc" else MARGIN
         self._rotated: dict[int, RotatedSource] = {}
@@ -66,7 +89,7 @@ class GlobalStarts:
     def starts(self, rows: list[int], samples: list[Any], current: list[Pose], half: int
                ) -> list[list[list[Pose]]]:
         """For each particle and reference the poses to polish; samples are cut at the anchor."""
-        search, shifts = self._search, self._search.shifts_px
+        search, shifts = self._search, self._shifts_px
         n_references = len(self._references[half - 1])
         merged = [merge_band(s.centred(p.shift_xyz_px), self._band)
                   for s, p in zip(samples, current, strict=True)]

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from sta_mpi.align.posterior import MOST_MODES
 from sta_mpi.align.rotated_reference import rotated_bytes
 from sta_mpi.errors import ParticleError
-from sta_mpi.jobs.align_global import GLOBAL_BAND, ROTATED_BYTES
+from sta_mpi.jobs.align_global import ROTATED_BYTES, global_radius
 from sta_mpi.jobs.align_grid import GridSearcher
 from sta_mpi.jobs.align_polish import BATCH, GPU_BATCH, PolishSearcher
 from sta_mpi.jobs.align_search import (
@@ -141,7 +141,7 @@ def round_memory(setup: Setup, search: Search, ranks: int = 1) -> MemoryPlan:
     plan = {"maps of references": 4.0 * search.references.size,
             "samples of particles in hand": in_hand * slices * 12.0 * box * (box // 2 + 1)}
     if search.is_global:
-        voxels = 2.1 * min(GLOBAL_BAND, search.band.r_max) ** 3
+        voxels = 2.1 * global_radius(search) ** 3
         plan["references in all orientations"] = 2.0 * min(
             float(ROTATED_BYTES),
             float(rotated_bytes(len(search.rotations), int(voxels), references // 2)))

@@ -31,6 +31,7 @@ from sta_mpi.geometry.sampling import (
     local_rotations,
     shift_grid,
 )
+from sta_mpi.jobs.align_global import searched_shifts_px
 from sta_mpi.jobs.align_search import Limits, Search
 from sta_mpi.jobs.align_state import LoopPoses
 from sta_mpi.jobs.averaging import Setup
@@ -190,4 +191,4 @@ def describe_search(search: Search) -> dict[str, Any]:
     """What an iteration searches, for the log."""
     starts = 1 if search.limits is None else len(search.limits.starts)
     return {"kind": search.kind, "starts": starts, "rotations": len(search.rotations),
-            "shifts": len(search.shifts_px), "band_px": search.band.r_max}
+            "shifts": len(searched_shifts_px(search)), "band_px": search.band.r_max}

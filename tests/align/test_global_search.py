@@ -13,6 +13,7 @@ from sta_mpi.align.global_search import (
 )
 from sta_mpi.align.observation import TiltSamples
 from sta_mpi.align.reference import prepare_reference
+from sta_mpi.align.voxel_band import shifts_of_band
 from sta_mpi.geometry.rotations import angular_distance_deg, random_rotations
 from sta_mpi.geometry.sampling import healpix_rotations, shift_grid
 from sta_mpi.signal.fft import FftPlans
@@ -125,6 +126,17 @@ def test_band_holds_half_of_the_sphere():
     assert 2 * len(band.index) == n_sphere
     pairs = {tuple(K) for K in band.K_xyz.astype(int)}
     assert not any((-x, -y, -z) in pairs for x, y, z in pairs)
+
+
+@pytest.mark.parametrize("r_max", [3.0, 7.0])
+def test_no_place_is_further_than_0_22_waves_from_a_shift(r_max):
+    wave_px, reach_px = BOX / r_max, 10.0
+    shifts = shifts_of_band(BOX, r_max, reach_px + wave_px)
+    places = np.random.default_rng(1).normal(size=(2000, 3))
+    places *= reach_px / np.linalg.norm(places, axis=1, keepdims=True)
+    nearest = np.linalg.norm(places[:, None] - shifts, axis=2).min(axis=1)
+    assert 0.19 * wave_px < nearest.max() < 0.22 * wave_px
+    assert np.array_equal(shifts[0], [0, 0, 0])
 
 
 def test_candidates_are_at_least_the_separation_apart(rotated):

@@ -24,7 +24,7 @@ from sta_mpi.simulate.builtin_phantoms import crowder_phantom
 BOX, PIXEL_A = 32, 6.0
 NO_CHECK = ["--oracle-particles", 0]
 LOCAL = ["--search", "local", "--angle-range-deg", "12", "--shift-range-A", "16"]
-GLOBAL = ["--search", "global", "--shift-range-A", "16", "--shift-step-A", "8"]
+GLOBAL = ["--search", "global", "--shift-range-A", "16"]
 GRID = ["--search", "grid", "--angle-range-deg", "8", "--angle-step-deg", "4",
         "--shift-range-A", "12", "--shift-step-A", "4"]
 FOUND_DEG = 6.0
@@ -332,6 +332,14 @@ def test_oracle_names_the_setting_that_would_find_better_poses(project, tmp_path
     told = [w for w in warnings(tmp_path / "out") if "exhaustive search found better" in w]
     assert len(told) == 1
     assert re.search(f"Try {advice}", told[0])
+
+
+def test_step_of_the_grid_does_not_change_the_list_of_a_global_search(project, tmp_path):
+    shown = [align(project, tmp_path / "out", *GLOBAL, "--shift-step-A", step, "--dry-run").output
+             for step in (8, 2)]
+    counts = [int(re.search(r"shifts\D*(\d+)", text).group(1)) for text in shown]
+    # a band up to 7 of 32 voxels of 6 Å: 6.9 Å apart, within 16 Å
+    assert counts == [57, 57]
 
 
 # ---- storage, rounds ---------------------------------------------------------------------

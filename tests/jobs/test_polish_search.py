@@ -14,7 +14,7 @@ from sta_mpi.formats.relion_tomograms import read_tomograms
 from sta_mpi.geometry.rotations import angular_distance_deg
 
 SEARCH = {"local": ["--angle-range-deg", "15", "--shift-range-A", "20"],
-          "global": ["--shift-range-A", "20", "--shift-step-A", "8"]}
+          "global": ["--shift-range-A", "20"]}
 
 
 def run(*words):

@@ -102,7 +102,8 @@ class AlignParameters(SearchParameters):
         2.0, gt=0, description="Step of the rotation grid (grid, and check of the search) [°].")
     shift_range_A: float = Field(
         10.0, ge=0, description="Largest shift away from the current position [Å].")
-    shift_step_A: float = Field(5.0, gt=0, description="Step of the shift grid [Å].")
+    shift_step_A: float = Field(
+        5.0, gt=0, description="Step of the shift grid (grid, and check of the search) [Å].")
     refine_factor: float = Field(
         0.5, gt=0, le=1, description="Ranges and steps shrink by this factor each iteration.")
     mirror_decoy: bool = Field(
