@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from sta_mpi.align.observation import BoxSamples, TiltSamples
 from sta_mpi.align.reference import shell_means
-from sta_mpi.signal.fft import radius_rft
+from sta_mpi.signal.radial import RadialGrid, radial_grid
 
 Floats = NDArray[np.float64]
 Samples = TypeVar("Samples", TiltSamples, BoxSamples)
@@ -49,9 +49,7 @@ def flat_gain(samples: TiltSamples | BoxSamples, reference_power: Floats) -> Flo
 
 def with_gain(samples: Samples, gain: Floats) -> Samples:
     """Samples multiplied, data and weight alike, by a curve over shells (n//2+1,)."""
-    n = samples.data_rft.shape[-2]
-    shape = (n, n, n // 2 + 1) if isinstance(samples, BoxSamples) else (n, n // 2 + 1)
-    curve = np.interp(radius_rft(shape), np.arange(n // 2 + 1), gain).astype(np.float32)
+    curve = _grid_of(samples).spread_shells(gain)
     return replace(samples, data_rft=samples.data_rft * curve,
                    weight_rft=samples.weight_rft * curve)
 
@@ -63,12 +61,15 @@ def without_wedge(samples: Samples) -> Samples:
     (PEET's flgWedgeWeight = 0 and CCMode = 0).
     """
     weight = samples.weight_rft.astype(np.float64)
-    n = weight.shape[-2]
     mean = shell_means(weight if isinstance(samples, BoxSamples) else weight.mean(axis=0))
-    even = np.interp(radius_rft(weight.shape if isinstance(samples, BoxSamples)
-                                else weight.shape[1:]), np.arange(n // 2 + 1), mean)
     return replace(samples, weight_rft=np.broadcast_to(
-        even.astype(np.float32), weight.shape).copy())
+        _grid_of(samples).spread_shells(mean), weight.shape).copy())
+
+
+def _grid_of(samples: TiltSamples | BoxSamples) -> RadialGrid:
+    """Of one tilt, or of the box."""
+    shape = samples.data_rft.shape
+    return radial_grid(shape if isinstance(samples, BoxSamples) else shape[1:])
 
 
 def wiener_from_half_fsc(fsc: Floats) -> Floats:

@@ -17,8 +17,8 @@ from sta_mpi.signal.ctf import (
 )
 from sta_mpi.signal.delocalisation import oscillation_kept
 from sta_mpi.signal.dose import dose_damping
-from sta_mpi.signal.fft import radius_rft
 from sta_mpi.signal.noise import interpolate_spectrum
+from sta_mpi.signal.radial import radial_grid
 
 Floats = NDArray[np.float64]
 Images = NDArray[np.float32]
@@ -36,14 +36,15 @@ class Weighting:
 def transfer_without_ctf(series: TiltSeries, n_px: int, pixel_A: float, weighting: Weighting
                          ) -> Images:
     """Scale times dose damping of every tilt, (n_tilts, n, n//2+1)."""
-    s_per_A = radius_rft((n_px, n_px // 2 + 1)) / (n_px * pixel_A)
-    transfer = np.ones((series.n_tilts, *s_per_A.shape), np.float32)
+    grid = radial_grid((n_px, n_px // 2 + 1))
+    s_per_A = grid.radii / (n_px * pixel_A)
+    transfer = np.ones((series.n_tilts, *grid.place.shape), np.float32)
     for i in range(series.n_tilts):
         if weighting.dose:
-            transfer[i] *= dose_damping(
+            transfer[i] = grid.spread(dose_damping(
                 series.pre_dose_e_per_A2[i], s_per_A,
                 b_factor_per_dose_A2=series.b_factor_per_dose_A2,
-                ctf_b_factor_A2=series.ctf_b_factor_A2[i])
+                ctf_b_factor_A2=series.ctf_b_factor_A2[i]))
         if weighting.scale:
             transfer[i] *= np.float32(series.ctf_scale[i])
     return transfer
@@ -51,11 +52,10 @@ def transfer_without_ctf(series: TiltSeries, n_px: int, pixel_A: float, weightin
 
 def spectrum_images(spectra: Floats, n_px: int) -> Images:
     """Noise power per tilt as images: (m, n_shells) spectra to (m, n, n//2+1)."""
-    radius = radius_rft((n_px, n_px // 2 + 1))
-    shells = np.arange(n_px // 2 + 1)
-    out = np.empty((len(spectra), *radius.shape), np.float32)
+    grid = radial_grid((n_px, n_px // 2 + 1))
+    out = np.empty((len(spectra), *grid.place.shape), np.float32)
     for image, spectrum in zip(out, spectra, strict=True):
-        image[...] = np.interp(radius, shells, interpolate_spectrum(spectrum, n_px))
+        image[...] = grid.spread_shells(interpolate_spectrum(spectrum, n_px))
     return out
 
 
@@ -154,13 +154,13 @@ class TransferModel:
         static = transfer_without_ctf(self.series, n_px, self.voxel_A, self.weighting) ** 2
         static /= spectrum_images(self._noise, n_px)
         noise, particle = np.empty_like(static), np.empty_like(static)
-        optics, radius = self.series.optics, radius_rft((n_px, n_px // 2 + 1))
-        fine = np.linspace(0.0, float(radius.max()), 8 * n_px)
+        optics, grid = self.series.optics, radial_grid((n_px, n_px // 2 + 1))
+        fine = np.linspace(0.0, grid.radii[-1], 8 * n_px)
         for i, defocus_A in enumerate((self.series.defocus_u_A + self.series.defocus_v_A) / 2):
             kept = oscillation_kept(fine / (n_px * self.voxel_A), float(defocus_A),
                                     optics.wavelength_A, optics.cs_mm, diameter_A)
-            noise[i] = np.interp(radius, fine, kept.noise)
-            particle[i] = np.interp(radius, fine, kept.particle)
+            noise[i] = grid.spread(np.interp(grid.radii, fine, kept.noise))
+            particle[i] = grid.spread(np.interp(grid.radii, fine, kept.particle))
         return static, noise, particle
 
     def coarser(self, factor: float) -> "TransferModel":

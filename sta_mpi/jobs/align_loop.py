@@ -157,9 +157,12 @@ class RoundLoop:
             return None
         if state.noise_gain is None:
             job = NoiseJob(self.setup, search, tag)
-            state.noise_gain = run_stage(
+            result = run_stage(
                 job, self.folder, self.runtime, search.parameters, self.checkpoints,
-                holders=job.sample.holders(self.holders)).outputs
+                holders=job.sample.holders(self.holders))
+            # the particles that were cut for the sample need not be cut again by another rank
+            self.holders = self.holders or job.sample.holders_of_round(result.unit_rank)
+            state.noise_gain = result.outputs
             # as for the grey scale
             self.checkpoints.save_state(self.runtime, *self._packed(state))
         return state.noise_gain

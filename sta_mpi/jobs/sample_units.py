@@ -45,3 +45,8 @@ class SampleUnits:
         """Ranks that hold the units, from those that hold the units of a round."""
         return {unit.id: of_round[parent] for unit, parent
                 in zip(self.units, self._parents, strict=True) if parent in of_round}
+
+    def holders_of_round(self, of_sample: Mapping[int, int]) -> dict[int, int]:
+        """Ranks that have cut a part of a round's units, from those that worked on the sample."""
+        return {parent: of_sample[unit.id] for unit, parent
+                in zip(self.units, self._parents, strict=True) if unit.id in of_sample}

@@ -12,6 +12,7 @@ import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,13 @@ def shared_plans(runtime: Any, shapes: Sequence[Shape], folder: Path | None
     folder : Path or None    job folder that keeps a copy
     """
     wisdom = _make(shapes, folder) if runtime.is_root else None
-    return FftPlans(runtime.bcast_bytes(wisdom)).prepare(shapes)
+    return _prepared(runtime.bcast_bytes(wisdom), tuple(shapes))
+
+
+@lru_cache(maxsize=1)
+def _prepared(wisdom: bytes | None, shapes: tuple[Shape, ...]) -> FftPlans:
+    """Plans from wisdom; those of the last call, whose shapes most stages of a job share."""
+    return FftPlans(wisdom).prepare(shapes)
 
 
 def cache_file() -> Path:
@@ -89,7 +96,7 @@ def _with_shapes(file: Path, shapes: Sequence[Shape]) -> bytes:
 def _completed(known: bytes | None, shapes: Sequence[Shape]) -> bytes:
     """Wisdom with plans of all shapes; `known` itself where it has them."""
     try:
-        wisdom = FftPlans(known).prepare(shapes).wisdom()
+        wisdom = _prepared(known, tuple(shapes)).wisdom()
     except ValueError:
         wisdom = FftPlans().prepare(shapes).wisdom()
     # FFTW writes the same plans in any order: only a new plan is a reason to write

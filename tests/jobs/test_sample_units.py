@@ -34,3 +34,15 @@ def test_units_of_a_sample_hold_each_particle_once_and_its_holder_holds_them_all
         assert unit.group == parent.group
         assert holders.get(unit.id) == ranks.get(parent.id)
     assert len(holders) >= len(sample.units) - 1
+
+
+def test_units_of_a_round_go_to_ranks_that_have_cut_a_part_of_them_for_the_sample():
+    setup, rows = make_setup(), np.array([0, 1, 2, 3, 4, 25, 26, 44, 59])
+    sample = SampleUnits(setup, rows, 2)
+    done = {unit.id: unit.id % 3 for unit in sample.units}
+    holders = sample.holders_of_round(done)
+    parts = {unit.id: set(unit.payload[1]) for unit in make_units(setup)}
+    assert set(holders) == {i for i, own in parts.items() if own & set(rows)}
+    for i, rank in holders.items():
+        assert rank in {done[u.id] for u in sample.units if set(u.payload[1]) <= parts[i]}
+    assert sample.holders_of_round({}) == {}

@@ -60,3 +60,13 @@ def test_lost_plans_of_the_user_do_not_change_those_of_a_job(tmp_path, monkeypat
     shared_plans(Runtime(), [(28, 28)], None)
     shared_plans(Runtime(), [(22, 22), (30, 30)], tmp_path)
     assert before <= set((tmp_path / NAME).read_bytes().splitlines())
+
+
+def test_stages_of_a_job_that_need_the_same_sizes_share_their_plans(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    first = shared_plans(Runtime(), [(28, 28)], tmp_path)
+    assert shared_plans(Runtime(), [(28, 28)], tmp_path) is shared_plans(
+        Runtime(), [(28, 28)], tmp_path)
+    other = shared_plans(Runtime(), [(28, 28), (20, 20)], tmp_path)
+    image = np.random.default_rng(3).normal(size=(1, 28, 28)).astype(np.float32)
+    assert np.array_equal(first.rfft2(image), other.rfft2(image))
