@@ -38,7 +38,12 @@ from sta_mpi.jobs.inputs import assign_halves, load_set, set_files
 from sta_mpi.jobs.parameters.align import AlignParameters
 from sta_mpi.jobs.reconstruction import Maps, map_options
 from sta_mpi.jobs.reference_files import read_mask, read_references, reference_files
-from sta_mpi.jobs.search_options import LEAST_SHELLS, check_band, check_options
+from sta_mpi.jobs.search_options import (
+    LEAST_SHELLS,
+    check_band,
+    check_candidate_band,
+    check_options,
+)
 from sta_mpi.jobs.store_plan import describe_store
 from sta_mpi.jobs.tilt_weights import weight_section
 from sta_mpi.parallel.accumulators import engine_memory
@@ -123,6 +128,7 @@ def _check(parameters: AlignParameters, setup: Setup) -> None:
     check_band(parameters.lowpass_A, parameters.highpass_A, setup.sizes)
     _check_search_size(parameters)
     kind = search_kind(parameters.search, parameters.global_order, setup.inputs.particles.R_p2t)
+    check_candidate_band(parameters.highpass_A, kind, setup.sizes)
     check_options(parameters, kind,
                   kind != "global" or parameters.iterations > parameters.global_rounds)
     check_fixed(parameters, kind, setup.inputs.particles)

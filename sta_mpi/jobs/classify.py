@@ -49,7 +49,12 @@ from sta_mpi.jobs.inputs import assign_halves, load_set, set_files
 from sta_mpi.jobs.parameters.classify import ClassifyParameters
 from sta_mpi.jobs.reconstruction import MapOptions, Maps, map_options
 from sta_mpi.jobs.reference_files import read_mask, read_references, reference_files
-from sta_mpi.jobs.search_options import LEAST_SHELLS, check_band, check_options
+from sta_mpi.jobs.search_options import (
+    LEAST_SHELLS,
+    check_band,
+    check_candidate_band,
+    check_options,
+)
 from sta_mpi.jobs.tilt_weights import weight_section
 
 Floats = NDArray[np.float64]
@@ -73,6 +78,7 @@ def prepare_setup(parameters: ClassifyParameters) -> Setup:
     setup = make_setup(inputs, parameters, half)
     check_band(parameters.lowpass_A, parameters.highpass_A, setup.sizes)
     kind = kind_of_search(parameters, setup)
+    check_candidate_band(parameters.highpass_A, kind, setup.sizes)
     check_options(parameters, kind, kind == "local" or parameters.iterations > 1)
     check_fixed(parameters, kind, inputs.particles)
     least = min(int((half == h).sum()) for h in (1, 2) if (half == h).any())

@@ -91,6 +91,9 @@ def prepare(parameters: AlignParameters) -> tuple[PeetProject, Setup, AlignParam
     half = assign_halves(project.inputs.particles, parameters.halves, parameters.seed,
                          parameters.cluster_distance_A)
     setup = make_setup(project.inputs, effective, half)
+    start = _empty(setup)
+    for i_round in range(effective.iterations):    # the last one too is refused before any work
+        _search(i_round, start, effective, project, setup, None)
     return project, setup, effective
 
 

@@ -31,12 +31,13 @@ from sta_mpi.geometry.sampling import (
     local_rotations,
     shift_grid,
 )
-from sta_mpi.jobs.align_global import searched_shifts_px
+from sta_mpi.jobs.align_global import GLOBAL_BAND, searched_shifts_px
 from sta_mpi.jobs.align_search import Limits, Search
 from sta_mpi.jobs.align_state import LoopPoses
 from sta_mpi.jobs.averaging import Setup
 from sta_mpi.jobs.parameters.align import AlignParameters
 from sta_mpi.jobs.peet_settings import Iteration, PeetRun
+from sta_mpi.jobs.search_options import has_candidate_band
 
 Floats = NDArray[np.float64]
 
@@ -75,6 +76,11 @@ def peet_search(i_round: int, state: LoopPoses, parameters: AlignParameters, run
     n_starts = len(_start_turns(iteration))
     is_global = not is_grid and (
         sphere != "none" or (n_starts > MOST_STARTS and iteration.y_symmetry == 1))
+    if is_global and not has_candidate_band(r_min):
+        raise UsageError(
+            f"iteration {i_round + 1}: lowCutoff leaves a search of all orientations too little: "
+            f"its candidates come from frequencies below {GLOBAL_BAND / box:.3g} of the sampling. "
+            "Use a lower one, or --search grid.")
     radius_px = max(iteration.radius_px)
     max_shift_px, max_angle = radius_px, max(float(np.linalg.norm(angles)), STILL_DEG)
     centre = None

@@ -1,6 +1,7 @@
 """Checks of search options that `align`, `refine` and `classify` share, before any work."""
 
 from sta_mpi.errors import UsageError
+from sta_mpi.jobs.align_global import GLOBAL_BAND
 from sta_mpi.jobs.averaging import check_symmetry
 from sta_mpi.jobs.parameters.align import SearchParameters
 from sta_mpi.jobs.reconstruction import MapSizes
@@ -22,6 +23,21 @@ def check_band(lowpass_A: float, highpass_A: float | None, sizes: MapSizes) -> N
     if highpass_A is not None and highpass_A <= lowpass_A:
         raise UsageError(f"--highpass-A {highpass_A:g} must be coarser than --lowpass-A "
                          f"{lowpass_A:g}. Use a larger number of Å, or leave it out.")
+
+
+def check_candidate_band(highpass_A: float | None, kind: str, sizes: MapSizes) -> None:
+    """UsageError for a high-pass limit that leaves the band of a global search too few shells."""
+    span_A = sizes.box_px * sizes.voxel_A
+    if kind == "global" and highpass_A is not None and not has_candidate_band(span_A / highpass_A):
+        raise UsageError(
+            f"--highpass-A {highpass_A:g} leaves a global search too little: its candidates come "
+            f"from what is coarser than {span_A / GLOBAL_BAND:.4g} Å. Use a --highpass-A of "
+            f"{span_A / (GLOBAL_BAND - LEAST_SHELLS):.4g} or more, none, or --search local.")
+
+
+def has_candidate_band(r_min: float) -> bool:
+    """Whether a search from Fourier index r_min on has shells that candidates come from."""
+    return r_min <= GLOBAL_BAND - LEAST_SHELLS
 
 
 def check_options(parameters: SearchParameters, kind: str, has_local_rounds: bool) -> None:

@@ -342,6 +342,18 @@ def test_step_of_the_grid_does_not_change_the_list_of_a_global_search(project, t
     assert counts == [57, 57]
 
 
+def test_high_pass_that_leaves_a_global_search_no_band_is_refused(project, tmp_path):
+    words = ["align", "--optimisation-set", project / "sim/optimisation_set.star", "--reference",
+             project / "sim/truth.mrc", "--box-px", BOX, "--lowpass-A", 14, *GLOBAL, "--dry-run",
+             "-o", tmp_path / "out"]
+    refused = CliRunner().invoke(cli, list(map(str, [*words, "--highpass-A", 30])))
+    assert refused.exit_code == 2
+    # index 7 and 5 of a box of 192 Å
+    text = " ".join(refused.output.split())
+    assert "coarser than 27.43 Å. Use a --highpass-A of 38.4 or more" in text
+    run(*words, "--highpass-A", 38.5)
+
+
 # ---- storage, rounds ---------------------------------------------------------------------
 
 

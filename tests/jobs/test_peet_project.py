@@ -162,6 +162,22 @@ def test_first_references_of_one_particle_and_of_the_tree_resemble_the_truth(
 
 
 @pytest.mark.mpi
+@pytest.mark.parametrize(("values", "words", "told"), [
+    ({"sampleSphere": "'full'", "sampleInterval": "30", "lowCutoff": "{[0.3, 0.01], [0, 0.05]}",
+      "hiCutoff": "{[0.4, 0.05], [0.4, 0.05]}"}, [], "iteration 1: lowCutoff leaves a search"),
+    ({"dPhi": "{-8:4:8, -40:0.2:40}", "dTheta": "{-4:4:4, -40:1:40}"},
+     ["--search", "grid"], "iteration 2:")], ids=["band", "grid"])
+def test_an_iteration_that_cannot_be_searched_is_refused_before_the_first(
+        project, command, tmp_path, values, words, told):
+    path = changed(project, f"refused_{len(words)}.prm", **values)
+    for last in (["--dry-run"], []):
+        run = command(1, "align", path, *words, "--quiet", "-o", tmp_path / "out", *last)
+        assert run.returncode == 2
+        assert told in " ".join(run.stderr.split())
+    assert not list(tmp_path.glob("out/*.mrc"))
+
+
+@pytest.mark.mpi
 def test_literal_grid_finds_the_nearest_poses_of_its_list(project, small_set, command, tmp_path):
     path = changed(project, "grid.prm", dPhi="{-8:4:8}", dTheta="{-4:4:4}", dPsi="{-4:4:4}",
                    searchRadius="{[2]}", hiCutoff="{[0.2, 0.05]}", lowCutoff="{[0]}",
