@@ -80,6 +80,14 @@ class TransferModel:
         self._without_ctf: dict[int, Images] = {}
         self._coarser: dict[float, TransferModel] = {}
 
+    @property
+    def nbytes(self) -> int:
+        """Memory of the images that it keeps for its tilts, those of coarser models included."""
+        kept = [*self._static.values(), *self._inverse_noise.values(), *self._without_ctf.values(),
+                *(image for parts in self._of_masked.values() for image in parts)]
+        return (sum(image.nbytes for image in kept)
+                + sum(model.nbytes for model in self._coarser.values()))
+
     def transfer(self, n_px: int, xyz_A: Floats, tilts: NDArray[np.intp]) -> Images:
         """Transfer a = s D CTF of `tilts` for a particle at xyz_A, (m, n, n//2+1)."""
         if n_px not in self._static:

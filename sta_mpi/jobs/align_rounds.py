@@ -32,6 +32,7 @@ from sta_mpi.jobs.averaging import (
     n_slices,
 )
 from sta_mpi.jobs.given_classes import GivenClasses
+from sta_mpi.jobs.particle_store import MODELS_BYTES
 from sta_mpi.jobs.reconstruction import MapOptions, half_name, half_sum_specs, reconstruct
 from sta_mpi.jobs.sources import gives_boxes, refuse_all_bad
 from sta_mpi.jobs.tilt_weights import (
@@ -139,6 +140,7 @@ def round_memory(setup: Setup, search: Search, ranks: int = 1) -> MemoryPlan:
     # the particles before are let go when the next ones are complete
     in_hand = 2.0 * (BATCH if search.is_global else 1)
     plan = {"maps of references": 4.0 * search.references.size,
+            "transfer of other series": _kept_models_bytes(setup),
             "samples of particles in hand": in_hand * slices * 12.0 * box * (box // 2 + 1)}
     if search.is_global:
         voxels = 2.1 * global_radius(search) ** 3
@@ -147,6 +149,15 @@ def round_memory(setup: Setup, search: Search, ranks: int = 1) -> MemoryPlan:
             float(rotated_bytes(len(search.rotations), int(voxels), references // 2)))
     return memory_plan(setup, ranks).plus(
         MemoryPlan(plan, {"references": 32.0 * reach**3 * references}))
+
+
+def _kept_models_bytes(setup: Setup) -> float:
+    """What the store of particles keeps of the transfer models of all series but one."""
+    if gives_boxes(setup.source):
+        return 0.0
+    box, tilts = setup.sizes.box_px, sum(ts.n_tilts for ts in setup.inputs.used_series)
+    largest = max(ts.n_tilts for ts in setup.inputs.used_series)
+    return min(float(MODELS_BYTES), 12.0 * box * (box // 2 + 1) * (tilts - largest))
 
 
 def device_bytes(setup: Setup, search: Search) -> dict[str, float]:

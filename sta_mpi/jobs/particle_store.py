@@ -50,6 +50,10 @@ class StoreCounts:
     particles: int = 0
 
 
+MODELS_BYTES = 64 << 20
+"""Images of transfer models that are kept between stages, beside those of the last series."""
+
+
 @dataclass(frozen=True)
 class _Entry:
     """At which anchor a particle was cut and where it is; no shelf: it is on no tilt."""
@@ -74,8 +78,9 @@ class ParticleStore:
         self._memory = MemoryShelf(plan.memory_limit_bytes)
         self._scratch: ScratchShelf | None = None
         self._entries: dict[int, _Entry] = {}
-        self._light: dict[Hashable, TransferModel] = {}
-        self._in_use: tuple[Hashable, TransferModel] | None = None
+        # those used last stand at the end
+        self._models: dict[Hashable, TransferModel] = {}
+        self._group: Hashable = None
         self._plans: Any = None
         self._hits = self._cuts = 0
         self._has_warned = False
@@ -99,7 +104,6 @@ class ParticleStore:
         """Prepare the source; kept particles use the new plans too."""
         self.source.prepare(runtime, plans)
         self._plans = plans
-        self._in_use = None
 
     def fft_shapes(self) -> list[Shape]:
         """Those of the source."""
@@ -142,16 +146,14 @@ class ParticleStore:
         if observation is None:
             self._entries[row] = _Entry(anchor, None)
             return None
-        group = self.source.model_group(row)
-        model = observation.model if isinstance(observation, TiltObservation) else None
-        if model is not None:
-            self._light.setdefault(group, model.fresh())
-            self._in_use = group, model
+        if isinstance(observation, TiltObservation):
+            # not the model that cut it: that one holds filters of the size of windows
+            self._models.setdefault(self.source.model_group(row), observation.model.fresh())
         kept = keep(observation, self._dtype)
         shelf = self._put(row, kept)
         if shelf is not None:
             self._entries[row] = _Entry(anchor, shelf)
-        return restore(kept, model, self._plans)
+        return restore(kept, self._model(row), self._plans)
 
     def _put(self, row: int, kept: Kept) -> Shelf | None:
         if self._memory.put(row, kept):
@@ -172,14 +174,24 @@ class ParticleStore:
         return None
 
     def _model(self, row: int) -> TransferModel | None:
-        """The transfer model of a kept particle; one at a time keeps its large arrays."""
+        """The transfer model of a kept particle."""
         group = self.source.model_group(row)
-        light = self._light.get(group)
-        if light is None:
+        if group not in self._models:
             return None
-        if self._in_use is None or self._in_use[0] != group:
-            self._in_use = group, light.fresh()
-        return self._in_use[1]
+        if group != self._group:
+            self._group = group
+            self._models[group] = self._models.pop(group)
+            self._forget_images()
+        return self._models[group]
+
+    def _forget_images(self) -> None:
+        """Let the models used longest ago drop their images; the one in use does not count."""
+        total = 0
+        for group in list(self._models)[-2::-1]:
+            total += self._models[group].nbytes
+            if total > MODELS_BYTES:
+                total -= self._models[group].nbytes
+                self._models[group] = self._models[group].fresh()
 
     # ---- what is held --------------------------------------------------------------
 

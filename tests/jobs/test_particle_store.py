@@ -16,7 +16,7 @@ from sta_mpi.errors import InputWarning, UsageError
 from sta_mpi.jobs.averaging import make_plans, make_setup, memory_plan
 from sta_mpi.jobs.inputs import assign_halves, load_set
 from sta_mpi.jobs.parameters.average import ReconstructionParameters
-from sta_mpi.jobs.particle_store import ParticleStore
+from sta_mpi.jobs.particle_store import MODELS_BYTES, ParticleStore
 from sta_mpi.jobs.store_plan import (
     StorePlan,
     StoreSizes,
@@ -118,6 +118,40 @@ def test_bits_depend_on_the_precision_and_not_on_where_particles_are_kept(
     assert found["memory"] == found["scratch"] == found["recut"]
     other = make_store("float16" if precision == "float32" else "float32")
     assert bits(other.observe(3, anchor(setup, 3)).samples(BOX)) != found["memory"][0]
+
+
+def of_both_series(setup):
+    """A particle of each series."""
+    i_tomo = setup.inputs.particles.i_tomo
+    return [int(np.flatnonzero(i_tomo == i)[0]) for i in (0, 1)]
+
+
+def test_transfer_images_of_a_series_are_made_once_for_all_stages(setup, plans, make_store):
+    store, first, second = make_store(), *of_both_series(setup)
+    model = store.observe(first, anchor(setup, first)).model
+    assert model.nbytes == 0
+    store.observe(first, anchor(setup, first)).samples(BOX)
+    # three images of 4 bytes a tilt
+    assert model.nbytes == 12 * BOX * (BOX // 2 + 1) * setup.inputs.series[0].n_tilts
+    store.observe(second, anchor(setup, second)).samples(BOX)
+    store.prepare(Runtime(), plans)
+    assert store.observe(first, anchor(setup, first)).model is model
+
+
+def test_transfer_images_beyond_their_room_are_dropped_and_made_again_bit_by_bit(
+        setup, make_store, monkeypatch):
+    store, first, second = make_store(), *of_both_series(setup)
+    found = []
+    for limit in (MODELS_BYTES, 1):
+        monkeypatch.setattr("sta_mpi.jobs.particle_store.MODELS_BYTES", limit)
+        models = []
+        for row in (first, second, first):
+            observation = store.observe(row, anchor(setup, row))
+            found.append(bits(observation.samples(BOX)))
+            models.append(observation.model)
+        assert (models[0] is models[2]) == (limit > 1)
+        assert sum(m.nbytes > 0 for m in store._models.values()) == (2 if limit > 1 else 1)
+    assert found[:3] == found[3:]
 
 
 def test_a_particle_is_cut_again_only_when_its_anchor_changes(setup, make_store):
@@ -298,7 +332,7 @@ def test_predicted_memory_is_what_the_process_grows_by(plans):
     n_particles, n_tilts, box = 120, 16, 128
     noise = np.random.default_rng(0).normal(size=(n_tilts, box, box // 2 + 1, 2))
     transforms = noise.astype(np.float32).view(np.complex64)[..., 0]
-    model = SimpleNamespace(fresh=lambda: None)
+    model = SimpleNamespace(fresh=lambda: model)
     from sta_mpi.align.observe import TiltObservation
 
     source = SimpleNamespace(

@@ -66,8 +66,7 @@ def draws_png(draw: Callable[P, "Figure"]) -> Callable[P, bytes]:
             figure = draw(*args, **kwargs)
             FigureCanvasAgg(figure)
             buffer = io.BytesIO()
-            figure.savefig(buffer, format="png", dpi=DPI, metadata={"Software": None},
-                           pil_kwargs={"optimize": True})
+            figure.savefig(buffer, format="png", dpi=DPI, metadata={"Software": None})
         return buffer.getvalue()
 
     return draw_png
