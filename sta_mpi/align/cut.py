@@ -41,13 +41,29 @@ def window_of(image: NDArray, at_px: NDArray[np.int64], size_px: int) -> NDArray
 
     A view where the window lies inside the image; else edge pixels are repeated.
     """
-    height, width = image.shape
     x0, y0 = (int(at) - size_px // 2 for at in at_px)
-    if x0 >= 0 and y0 >= 0 and x0 + size_px <= width and y0 + size_px <= height:
-        return image[y0 : y0 + size_px, x0 : x0 + size_px]
-    rows = np.clip(np.arange(y0, y0 + size_px), 0, height - 1)
-    columns = np.clip(np.arange(x0, x0 + size_px), 0, width - 1)
-    return image[rows[:, None], columns[None, :]]
+    rows, above = _inside(y0, size_px, image.shape[0])
+    columns, left = _inside(x0, size_px, image.shape[1])
+    inner = image[rows, columns]
+    if inner.shape == (size_px, size_px):
+        return inner
+    h, w = inner.shape
+    window = np.empty((size_px, size_px), image.dtype)
+    window[above : above + h, left : left + w] = inner
+    window[above : above + h, :left] = inner[:, :1]
+    window[above : above + h, left + w :] = inner[:, -1:]
+    window[:above] = window[above]
+    window[above + h :] = window[above + h - 1]
+    return window
+
+
+def _inside(start: int, size: int, length: int) -> tuple[slice, int]:
+    """What of start .. start + size lies in 0 .. length, and how many before repeat its first.
+
+    One element at least: the nearest one, where none lies inside.
+    """
+    first, last = (min(max(at, 0), length - 1) for at in (start, start + size - 1))
+    return slice(first, last + 1), min(max(-start, 0), size - 1)
 
 
 def is_visible(
