@@ -53,7 +53,7 @@ _RISE = 2.0
 
 _SAME, _SAME_MODE = 1.0, 3.0
 """Distance of optima that are one, while searching and in the end [standard deviations]: a
-search stops within 0.5 of its optimum in a band that is not the last."""
+search applies steps of up to 1.0 in a band that is not the last, and does not check them."""
 
 
 @dataclass(frozen=True)
@@ -144,7 +144,7 @@ def _climb(search: BandSearch, looked: list[_Start], mates: Floats, margin: floa
         before = search.n_evaluations
         state, is_converged = yield from search.climb(
             start.state, start.restraint,
-            partial(_may_reach, best=best, margin=margin))
+            partial(_may_reach, best=best, margin=margin) if len(looked) > 1 else None)
         n_evaluations = start.n_evaluations + search.n_evaluations - before
         done.append(_Start(start.restraint, state.pose, state, n_evaluations, is_converged))
         best = max(best, state.objective)

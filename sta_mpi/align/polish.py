@@ -13,7 +13,8 @@ Marquardt). Low frequencies come first, because their optimum is the widest.
 
 The six parameters are a rotation vector about the particle's own axes [rad] and a shift in
 tomogram axes [px]. A step is applied before its length is taken as a sign of convergence; one
-that short is not evaluated.
+that short is not evaluated. A band that does not contradict a start leaves it where it is
+(docs/decisions/0103).
 """
 
 from collections.abc import Callable, Generator, Sequence
@@ -47,9 +48,14 @@ Floats = NDArray[np.float64]
 Counts = NDArray[np.int64]
 Result = TypeVar("Result")
 
-EARLY_TOLERANCE = 0.5
+EARLY_TOLERANCE = 1.0
 """Step in standard deviations that ends a band other than the last: it only has to lead to
 the next band's optimum."""
+
+CONTRADICTED = 2.0
+"""Distance [standard deviations] from the optimum of a band other than the last below which a start
+is left where it is. The truth itself is sqrt(6) away from it on average, so the optimum is no
+better a start for the next band, and a good pose would be moved away and have to come back."""
 
 LARGEST_TURN_RAD = 0.25
 _TINY_RAD, _TINY_PX = 3e-4, 2e-3
@@ -189,9 +195,8 @@ def bands_of(problem: PoseFunction, settings: PolishSettings,
         used = np.full(problem.n_tilts, layout.band_start[band], np.int64)
         if limit is not None:
             np.minimum(limit, used, out=used)
-        searches.append(BandSearch(
-            settings, used, problem.radius(used), problem.n,
-            settings.tolerance if i == len(bands) - 1 else EARLY_TOLERANCE))
+        searches.append(BandSearch(settings, used, problem.radius(used), problem.n,
+                                   is_last=i == len(bands) - 1))
     return searches
 
 
@@ -204,13 +209,14 @@ class BandSearch:
     count : (m,) int            samples used of each tilt
     radius : float              their largest |k| [index units]
     box_px : int
-    tolerance : float           step that ends the search [standard deviations]
+    is_last : bool              whether the pose is to be found, and not only the next band's start
     """
 
     def __init__(self, settings: PolishSettings, count: Counts, radius: float, box_px: int,
-                 tolerance: float) -> None:
+                 is_last: bool) -> None:
         self._grey_scale = np.nan if settings.grey_scale is None else float(settings.grey_scale)
-        self._max_steps, self._tolerance = settings.max_steps, tolerance
+        self._max_steps, self._is_last = settings.max_steps, is_last
+        self._tolerance = settings.tolerance if is_last else EARLY_TOLERANCE
         self._count, self._largest_move_px = count, box_px / (2 * radius)
         self.radius, self.n_evaluations = radius, 0
 
@@ -219,10 +225,15 @@ class BandSearch:
               ) -> Generator[Asked, PoseSums, tuple[PoseState, bool]]:
         """(state, whether it converged) after climbing from a pose, or a state of this band.
 
-        A climb that is no longer worth its steps ends where it is.
+        A climb that is no longer worth its steps ends where it is. `is_worth` is given where a
+        start competes with others, and such a start is not left where it is: those that lead to
+        the same optimum would not be seen to.
         """
         state = start if isinstance(start, PoseState) else (
             yield from self.evaluate(start, restraint))
+        if is_worth is None and not self._is_last and (
+                self._propose(state, restraint, 0.0)[1] < CONTRADICTED):
+            return state, True
         tolerance, damping = self._tolerance, 0.0
         small_gain = 0.25 * tolerance**2
         for _ in range(self._max_steps):

@@ -53,7 +53,7 @@ class PolishSettings:
     prior_shift_px: float | None = None
     max_angle_deg: float | None = None
     max_shift_px: float | None = None
-    tolerance: float = 0.1
+    tolerance: float = 0.3
     max_steps: int = 20
     prior_tilt_deg: float | None = None
     max_tilt_deg: float | None = None

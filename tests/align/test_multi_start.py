@@ -132,9 +132,9 @@ def test_without_a_margin_every_start_is_polished_to_the_end(volume):
     cut = polish_best(problem, starts)
     assert len(kept) > len(cut)
     assert [r.score for r in kept] == sorted((r.score for r in kept), reverse=True)
-    # of starts that meet at one optimum another may be the best, a tenth of its sd away at most
+    # of starts that meet at one optimum another may be the best, a step's tolerance away at most
     step = step_between(kept[0].R_p2t, kept[0].shift_xyz_px, cut[0].R_p2t, cut[0].shift_xyz_px)
-    assert step_length(step, kept[0].information) < 0.1
+    assert step_length(step, kept[0].information) < PolishSettings().tolerance
 
 
 def test_one_start_ends_in_the_bits_of_a_plain_polish(volume):

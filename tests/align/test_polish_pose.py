@@ -221,7 +221,7 @@ def test_priors_pull_towards_their_centre_by_the_share_of_their_information(volu
 def test_a_profiled_grey_scale_gives_the_same_pose_whatever_the_reference_scale(volume, scale):
     one, other = make_particle(volume), make_particle(volume, scale=scale)
     start = one.off(3.0, 1.0)
-    found = [polish_pose(x.problem, start, PolishSettings()) for x in (one, other)]
+    found = [polish_pose(x.problem, start, PolishSettings(tolerance=0.05)) for x in (one, other)]
     np.testing.assert_allclose(found[0].R_p2t, found[1].R_p2t, atol=1e-4)
     assert found[0].grey_scale == pytest.approx(1.0, rel=0.05)
     assert found[1].grey_scale == pytest.approx(scale, rel=0.05)

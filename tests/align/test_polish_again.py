@@ -1,0 +1,84 @@
+"""A pose that was polished before: low bands leave it alone, and it costs a look or two."""
+
+import numpy as np
+import pytest
+from scipy.spatial.transform import Rotation
+
+from sta_mpi.align.marching import marching_radii
+from sta_mpi.align.multi_start import polish_best
+from sta_mpi.align.polish import CONTRADICTED, PolishSettings, Pose, bands_of, run_steps
+from sta_mpi.align.pose import Restraint
+from sta_mpi.kernels.gather import prepare_gather
+from sta_mpi.kernels.polish import PoseProblem, make_layout, pack_samples
+from sta_mpi.kernels.polish.restraint import step_between
+from sta_mpi.kernels.polish.step import step_length
+from sta_mpi.signal.fft import FftPlans
+from sta_mpi.simulate.builtin_phantoms import chiral_phantom
+
+N = 48
+PHANTOM = chiral_phantom(13.0, 1.6)
+TILT = Rotation.from_euler("y", np.linspace(-60, 60, 41)[:, None], degrees=True).as_matrix()
+LAYOUT = make_layout(N, marching_radii(20))
+SETTINGS = PolishSettings()
+
+
+@pytest.fixture(scope="module")
+def volume():
+    plans = FftPlans(effort="estimate")
+    return prepare_gather(plans.rfft3(PHANTOM.truth_map(N, 1.0)), plans, 2.0)
+
+
+def noisy_particle(volume, seed, sd=3.0):
+    """(function of the pose, true pose) of a particle with white noise."""
+    rng = np.random.default_rng(seed)
+    R = Rotation.random(rng=rng).as_matrix()
+    seen = PHANTOM.views_rft(TILT @ R, N, 1.0) + np.fft.rfft2(
+        rng.normal(scale=sd, size=(41, N, N)), norm="ortho")
+    packed = pack_samples((seen / sd**2).astype(np.complex64),
+                          np.full(seen.shape, 1 / sd**2, np.float32), LAYOUT)
+    return PoseProblem(volume, packed, LAYOUT, TILT, N), Pose(R, np.zeros(3))
+
+
+def distance(problem, band, pose, other):
+    """Between two poses in standard deviations of a band."""
+    steps = band.evaluate(pose, Restraint(pose, SETTINGS))
+    state = run_steps(problem, steps)
+    step = step_between(pose.R_p2t, pose.shift_xyz_px, other.R_p2t, other.shift_xyz_px)
+    return float(step_length(step, state.information))
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_polishing_a_polished_pose_again_costs_few_looks_and_hardly_moves_it(volume, seed):
+    problem, truth = noisy_particle(volume, seed)
+    first = polish_best(problem, [truth], SETTINGS)[0]
+    again = polish_best(problem, [Pose(first.R_p2t, first.shift_xyz_px)], SETTINGS)[0]
+    band = bands_of(problem, SETTINGS, None)[-1]
+    moved = distance(problem, band, Pose(again.R_p2t, again.shift_xyz_px),
+                     Pose(first.R_p2t, first.shift_xyz_px))
+    assert 0 < moved < SETTINGS.tolerance
+    # a look a band, and one more where the first look's step was not short enough
+    assert again.n_evaluations <= len(LAYOUT.band_start) - 1 + 1
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_low_band_leaves_a_start_that_it_does_not_contradict_and_moves_another(volume, seed):
+    problem, truth = noisy_particle(volume, seed)
+    low = bands_of(problem, SETTINGS, None)[0]
+    strict = PolishSettings(tolerance=1e-3, max_steps=40, bands=(1,))
+    optimum, _ = run_steps(problem, bands_of(problem, strict, None)[0].climb(
+        truth, Restraint(truth, strict)))
+    direction = np.linalg.solve(np.linalg.cholesky(optimum.information).T,
+                                np.random.default_rng(seed).normal(size=6))
+    direction /= float(step_length(direction, optimum.information))
+
+    def climbed(sds):
+        turn = Rotation.from_rotvec(sds * direction[:3]).as_matrix()
+        start = Pose(optimum.pose.R_p2t @ turn, optimum.pose.shift_xyz_px + sds * direction[3:])
+        state, is_converged = run_steps(problem, low.climb(start, Restraint(start, SETTINGS)))
+        assert is_converged
+        return start, state.pose
+
+    near, end = climbed(0.6 * CONTRADICTED)
+    assert end is near
+    _, end = climbed(2.0 * CONTRADICTED)
+    assert distance(problem, low, optimum.pose, end) < 0.5 * CONTRADICTED
