@@ -30,7 +30,7 @@ from sta_mpi.jobs.wisdom import shared_plans
 from sta_mpi.kernels.insert import DeviceSums
 from sta_mpi.kernels.insert.device_sums import SLICES_A_BOX
 from sta_mpi.parallel.devices import check_device_memory, select_device
-from sta_mpi.parallel.job import Unit, chunk_rows
+from sta_mpi.parallel.job import Unit, chunk_groups
 from sta_mpi.parallel.memory import MemoryPlan
 from sta_mpi.signal.fft import FftPlans, Shape
 
@@ -159,14 +159,14 @@ def _image_sizes(inputs: InputSet, parameters: ReconstructionParameters, kind: s
 
 def make_units(setup: Setup) -> list[Unit]:
     """Particles of one tilt series and half-set in chunks; the same for any number of ranks."""
-    particles = setup.inputs.particles
+    i_tomo = setup.inputs.particles.i_tomo
+    groups = [(ts, half, np.flatnonzero((i_tomo == i) & (setup.half == half)))
+              for i, ts in enumerate(setup.inputs.series) for half in (1, 2)]
+    chunks = chunk_groups([rows for _, _, rows in groups], setup.parameters.unit_particles)
     units: list[Unit] = []
-    for i_tomo, ts in enumerate(setup.inputs.series):
-        for half in (1, 2):
-            rows = np.flatnonzero((particles.i_tomo == i_tomo) & (setup.half == half))
-            for chunk in chunk_rows(rows, setup.parameters.unit_particles):
-                units.append(Unit(len(units), ts.name, float(len(chunk) * ts.n_tilts),
-                                  (half, chunk)))
+    for (ts, half, _), of_group in zip(groups, chunks, strict=True):
+        for chunk in of_group:
+            units.append(Unit(len(units), ts.name, float(len(chunk) * ts.n_tilts), (half, chunk)))
     return units
 
 

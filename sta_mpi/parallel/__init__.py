@@ -13,6 +13,7 @@ from sta_mpi.parallel.job import (
     RankTiming,
     SumSpec,
     Unit,
+    chunk_groups,
     chunk_rows,
 )
 from sta_mpi.parallel.memory import MemoryPlan
@@ -34,6 +35,7 @@ __all__ = [
     "Runtime",
     "SumSpec",
     "Unit",
+    "chunk_groups",
     "chunk_rows",
     "fill_shared",
     "ordered_plane_sum",

@@ -204,6 +204,42 @@ def chunk_rows(rows: NDArray[np.intp], size: int, tail_share: float = 0.15
     return head + [rows[i:i + small] for i in range(n_head, len(rows), small)]
 
 
+MANY = 128
+"""Units of full size from which a job is large: small groups stay whole, if need be."""
+
+WHOLE = 8
+"""Units of full size from which a group has small ones at its end in a large job too."""
+
+
+def chunk_groups(groups: Sequence[NDArray[np.intp]], size: int, tail_share: float = 0.15
+                 ) -> list[list[NDArray[np.intp]]]:
+    """Split the rows of each group as `chunk_rows` does; small groups of a large job evenly.
+
+    Every unit costs the addition of its sums, as much as one or two of its particles. Where
+    there are many units, small ones are needed at the end of the job alone: groups of a few
+    units before the last share of all rows are split into as few chunks as their rows allow.
+
+    Examples
+    --------
+    >>> few = [np.arange(5)] * 3
+    >>> [[len(c) for c in chunks] for chunks in chunk_groups(few, 8)]
+    [[2, 2, 1], [2, 2, 1], [2, 2, 1]]
+    >>> many = [np.arange(5)] * 300
+    >>> [[len(c) for c in chunks] for chunks in chunk_groups(many, 8)][::299]
+    [[5], [2, 2, 1]]
+    """
+    total = sum(map(len, groups))
+    chunks, before = [], 0
+    for rows in groups:
+        before += len(rows)
+        if (total < MANY * size or len(rows) >= WHOLE * size
+                or before > (1.0 - tail_share) * total):
+            chunks.append(chunk_rows(rows, size, tail_share))
+        else:
+            chunks.append(np.array_split(rows, -(-len(rows) // size)) if len(rows) else [])
+    return chunks
+
+
 def check_units(units: Sequence[Unit]) -> None:
     """Raise ValueError where ids are not 0 .. n-1 in order or a cost is not positive."""
     for place, unit in enumerate(units):

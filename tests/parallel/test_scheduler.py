@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sta_mpi.parallel.job import Quarantined, Unit, check_units, chunk_rows
+from sta_mpi.parallel.job import Quarantined, Unit, check_units, chunk_groups, chunk_rows
 from sta_mpi.parallel.pool import UnitPool
 from sta_mpi.parallel.scheduler import (
     Bad,
@@ -200,6 +200,27 @@ def test_chunks_hold_every_row_once_and_are_never_larger_than_asked(n, size, sha
     chunks = chunk_rows(np.arange(n), size, share)
     assert [row for chunk in chunks for row in chunk] == list(range(n))
     assert all(0 < len(chunk) <= size for chunk in chunks)
+
+
+@given(sizes=st.lists(st.integers(0, 90), max_size=60), size=st.integers(1, 12))
+def test_chunks_of_groups_hold_every_row_of_their_group_once(sizes, size):
+    import numpy as np
+
+    chunks = chunk_groups([np.arange(n) for n in sizes], size)
+    assert [[row for chunk in group for row in chunk] for group in chunks] == [
+        list(range(n)) for n in sizes]
+    assert all(0 < len(chunk) <= size for group in chunks for chunk in group)
+
+
+def test_small_groups_of_a_large_job_are_not_cut_up_but_for_its_last_share():
+    import numpy as np
+
+    groups = [np.arange(n) for n in [15] * 400 + [400] + [15] * 100]
+    chunks = chunk_groups(groups, 24)
+    assert {len(group) for group in chunks[:400]} == {1}
+    assert [len(c) for c in chunks[400]] == [len(c) for c in chunk_rows(groups[400], 24)]
+    rows = sum(len(c) for group in chunks for c in group if len(group) > 1 and len(c) <= 6)
+    assert 0.1 < rows / sum(map(len, groups)) < 0.25
 
 
 def test_pause_is_one_action_for_all_workers():
