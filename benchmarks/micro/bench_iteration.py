@@ -82,7 +82,7 @@ class Iteration:
         if self.inserted == "padded":
             samples = self.observation.samples(self.grid)
         else:
-            samples = self.observation.samples_with_low()
+            samples = self.observation.samples_with_low(self.grid)
         return samples.centred(np.array([0.3, 0.2, -0.1]))
 
     def insert(self, samples: TiltSamples) -> None:

@@ -33,6 +33,24 @@ _LOW_END_PX, _BOX_BEGIN_PX = 8.0, 14.0
 
 
 @dataclass(frozen=True)
+class Share:
+    """How much samples of one grid count in sums of another.
+
+    Parameters
+    ----------
+    factor : (n, n//2+1) float32    of samples and weights
+    data_scale : float              further factor of the samples
+    """
+
+    factor: Weights
+    data_scale: float
+
+    def of(self, data: Transform, weight: Weights) -> tuple[Transform, Weights]:
+        """The share of data and weights (m, n, n//2+1)."""
+        return data * (self.factor * np.float32(self.data_scale)), weight * self.factor
+
+
+@dataclass(frozen=True)
 class TiltSamples:
     """Central slices of one particle.
 
@@ -42,8 +60,9 @@ class TiltSamples:
     weight_rft : (m, n, n//2+1) float32    a^2 / sigma^2
     rotation : (m, 3, 3) float64           tomogram axes to image axes and beam
     tilts : (m,) int                       rows of the tilt series
-    low : TiltSamples or None              low frequencies at half the spacing, to be inserted
-                                           in place of those of the box: (m, 64, 33)
+    low : TiltSamples or None              low frequencies at half the spacing, (m, 64, 33), to
+                                           be inserted with those of the box; both have their
+                                           `shares` in the sums that they are made for
     """
 
     data_rft: Transform
@@ -58,24 +77,16 @@ class TiltSamples:
         return len(self.data_rft)
 
     def insert(self, sums: Sums, n_sums: int, R_p2t: NDArray[np.float64]) -> None:
-        """Add the slices to Fourier sums of edge `n_sums` of the particle's own axes.
-
-        Samples of a box in padded sums stand for those of the padded grid around them
-        (docs/decisions/0091): they count as many times, on the scale of its transforms.
-        """
+        """Add the slices to Fourier sums of edge `n_sums` of the particle's own axes."""
         axes = np.ascontiguousarray((self.rotation @ R_p2t)[:, :2])
         n = self.data_rft.shape[1]
         if self.low is None:
             insert_slices(sums, self.data_rft, self.weight_rft, axes, n // 2 - 1, n_sums / n)
             return
-        pad, n_low = n_sums / n, self.low.data_rft.shape[1]
-        of_box = np.float32(pad**2) * _share_of_box(n, 1.0)
-        insert_slices(sums, self.data_rft * (of_box / np.float32(pad)), self.weight_rft * of_box,
-                      axes, n / 2 - 0.5, pad)
-        half = pad / 2
-        of_low = np.float32(half**2) * (1 - _share_of_box(n_low, 2.0))
-        insert_slices(sums, self.low.data_rft * (of_low / np.float32(half)),
-                      self.low.weight_rft * of_low, axes, 2 * _BOX_BEGIN_PX, half)
+        pad = n_sums / n
+        insert_slices(sums, self.data_rft, self.weight_rft, axes, n / 2 - 0.5, pad)
+        insert_slices(sums, self.low.data_rft, self.low.weight_rft, axes, 2 * _BOX_BEGIN_PX,
+                      pad / 2)
 
     def centred(self, shift_xyz_px: NDArray[np.float64]) -> "TiltSamples":
         """Samples with a particle that lies at `shift_xyz_px` (tomogram axes) at the origin."""
@@ -98,6 +109,17 @@ class TiltSamples:
 
 
 @lru_cache(maxsize=8)
+def shares(n: int, n_sums: int) -> tuple[Share, Share]:
+    """Shares of the samples of a box and of low frequencies in padded sums.
+
+    Samples of a box in padded sums stand for those of the padded grid around them
+    (docs/decisions/0091): they count as many times, on the scale of its transforms.
+    """
+    pad = n_sums / n
+    return (Share(np.float32(pad**2) * _share_of_box(n, 1.0), 1 / pad),
+            Share(np.float32(pad**2 / 4) * (1 - _share_of_box(2 * LOW_PX, 2.0)), 2 / pad))
+
+
 def _share_of_box(n: int, units_a_box_unit: float) -> Weights:
     """0 at low frequencies, 1 beyond: what samples of the box say of (n, n//2+1)."""
     radius = radius_rft((n, n // 2 + 1)) / units_a_box_unit

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sta_mpi.align.cut import is_visible, window_of
-from sta_mpi.align.observation import LOW_PX, BoxSamples, TiltSamples
+from sta_mpi.align.observation import LOW_PX, BoxSamples, Share, TiltSamples, shares
 from sta_mpi.align.transfer import TransferModel, Weighting
 from sta_mpi.align.volume_weights import on_finer_grid
 from sta_mpi.data import TiltSeries
@@ -85,19 +85,25 @@ class TiltObservation:
         """The transforms, or those of patches padded to `size_px`, paired with their weights."""
         n = self.transforms.shape[1]
         if size_px == n:
-            return self._weighted(self.model, self.transforms.copy())
+            return self._weighted(self.model, self.transforms)
         patches = self.plans.irfft2(self.transforms, n)
         return self._weighted(self.model, self.plans.rfft2(centre_crop_or_pad(patches, size_px)))
 
-    def samples_with_low(self) -> TiltSamples:
-        """Samples of the box with those of low frequencies at half the spacing, for insertion."""
+    def samples_with_low(self, n_sums: int) -> TiltSamples:
+        """Samples of the box with those of low frequencies at half the spacing.
+
+        Each has its share (`observation.shares`) in sums of edge `n_sums`, to be inserted there.
+        """
         n = self.transforms.shape[1]
+        of_box, of_low = shares(n, n_sums)
         coarse = self.plans.irfft2(crop_rft2(self.transforms, LOW_PX), LOW_PX)
         low = self.plans.rfft2(centre_crop_or_pad(coarse, 2 * LOW_PX))
-        return replace(self.samples(n), low=self._weighted(self.model.coarser(n / LOW_PX), low))
+        return replace(self._weighted(self.model, self.transforms, of_box),
+                       low=self._weighted(self.model.coarser(n / LOW_PX), low, of_low))
 
-    def _weighted(self, model: TransferModel, data: NDArray[np.complex64]) -> TiltSamples:
-        weight = model.weigh(data, self.xyz_A, self.tilts)
+    def _weighted(self, model: TransferModel, transforms: Transforms,
+                  share: Share | None = None) -> TiltSamples:
+        data, weight = model.weigh(transforms, self.xyz_A, self.tilts, share)
         return TiltSamples(data, weight, self.model.series.rotation[self.tilts], self.tilts)
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from sta_mpi.align.observation import Share
 from sta_mpi.data import TiltSeries
 from sta_mpi.kernels.ctf import ctf_image_stack, weigh_masked_samples
 from sta_mpi.signal.ctf import (
@@ -22,6 +23,7 @@ from sta_mpi.signal.radial import radial_grid
 
 Floats = NDArray[np.float64]
 Images = NDArray[np.float32]
+Transforms = NDArray[np.complex64]
 
 
 @dataclass(frozen=True)
@@ -127,8 +129,9 @@ class TransferModel:
         transfer *= self.inverse_noise(n_px, tilts)
         return transfer
 
-    def weigh(self, data: NDArray[np.complex64], xyz_A: Floats, tilts: NDArray[np.intp]) -> Images:
-        """Make transforms of masked patches samples, in place; returns their weight.
+    def weigh(self, masked: Transforms, xyz_A: Floats, tilts: NDArray[np.intp],
+              share: Share | None = None) -> tuple[Transforms, Images]:
+        """Samples and weights of the transforms of masked patches.
 
         Masked transforms are d = b V + noise of power p, where b and p are a^2 / sigma^2 as far
         as the circle keeps its oscillation (see `signal.delocalisation`). Multiplied by b / p
@@ -137,19 +140,23 @@ class TransferModel:
 
         Parameters
         ----------
-        data : (m, n, n//2+1) complex64    of `tilts` (m,) of the particle at xyz_A
+        masked : (m, n, n//2+1) complex64    of `tilts` (m,) of the particle at xyz_A
+        share : Share or None                that they are multiplied by
 
         Returns
         -------
-        (m, n, n//2+1) float32
+        (m, n, n//2+1) complex64 and float32
         """
-        n_px = data.shape[1]
+        n_px = masked.shape[1]
         if self._diameter_A is None or not self.weighting.ctf:
-            return self.weight(n_px, xyz_A, tilts)
+            weight = self.weight(n_px, xyz_A, tilts)
+            return (masked.copy(), weight) if share is None else share.of(masked, weight)
         if n_px not in self._of_masked:
             self._of_masked[n_px] = self._masked_parts(n_px, self._diameter_A)
         polynomial, extra = self._phase(n_px, xyz_A, tilts)
-        return weigh_masked_samples(polynomial, self._of_masked[n_px], tilts, data, extra)
+        return weigh_masked_samples(
+            polynomial, self._of_masked[n_px], tilts, masked, extra,
+            None if share is None else share.factor, 1.0 if share is None else share.data_scale)
 
     def _phase(self, n_px: int, xyz_A: Floats, tilts: NDArray[np.intp]
                ) -> tuple[Floats, Floats | None]:

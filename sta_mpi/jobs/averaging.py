@@ -267,7 +267,8 @@ class SliceMaker:
     def __call__(self, observation: Any) -> TiltSamples | BoxSamples:
         """The samples of an observation that sums take."""
         samples: TiltSamples | BoxSamples = (
-            observation.samples_with_low() if self._is_box else observation.samples(self._grid_px))
+            observation.samples_with_low(self._grid_px) if self._is_box
+            else observation.samples(self._grid_px))
         return samples
 
 

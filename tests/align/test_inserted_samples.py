@@ -36,14 +36,15 @@ def patches_of(n_slices, noise):
 
 def average(patches, R, weight, way):
     """The map from samples of the padded grid, of the box, or of the box and low frequencies."""
-    def constant(data, *_):
-        return np.broadcast_to(weight, data.shape).copy()
+    def constant(data, xyz_A, tilts, share=None):
+        everywhere = np.broadcast_to(weight, data.shape).copy()
+        return (data, everywhere) if share is None else share.of(data, everywhere)
 
     model = SimpleNamespace(weigh=constant, series=SimpleNamespace(rotation=R),
                             coarser=lambda factor: SimpleNamespace(weigh=constant))
     seen = TiltObservation(model, PLANS, PLANS.rfft2(patches), np.zeros(3), np.arange(len(R)))
     samples = {"padded": lambda: seen.samples(GRID), "box": lambda: seen.samples(BOX),
-               "box and low": lambda: seen.samples_with_low()}[way]()
+               "box and low": lambda: seen.samples_with_low(GRID)}[way]()
     sums = np.zeros((GRID, GRID, GRID // 2 + 1, 4), np.float32)
     samples.insert(sums, GRID, np.eye(3))
     num, den = sums[..., 0].astype(float) + 1j * sums[..., 1], sums[..., 2].astype(float)
@@ -87,10 +88,10 @@ def test_boxes_without_noise_are_on_the_grey_scale_of_padded_samples(truth):
 def test_centred_and_scaled_samples_keep_their_low_frequencies():
     patches, R, _ = patches_of(3, 1.0)
     model = SimpleNamespace(
-        weigh=lambda data, *_: np.ones(data.shape, np.float32),
+        weigh=lambda data, *_: (data, np.ones(data.shape, np.float32)),
         coarser=lambda f: model, series=SimpleNamespace(rotation=R))
     seen = TiltObservation(model, PLANS, PLANS.rfft2(patches), np.zeros(3), np.arange(3))
-    samples = seen.samples_with_low()
+    samples = seen.samples_with_low(GRID)
     moved = samples.centred(np.array([1.5, -2.0, 0.5])).scaled(0.25)
     assert isinstance(moved.low, TiltSamples)
     assert np.allclose(moved.low.weight_rft, 0.25)

@@ -99,7 +99,7 @@ def ctf_error(device: str, n: int) -> float:
 
 
 def masked_error(device: str, n: int) -> float:
-    """Every part its own values, tilts out of order; data change in place."""
+    """Every part its own values, tilts out of order, with and without a share; data stay."""
     assert device == "cpu"
     rng = np.random.default_rng(n)
     coefficients = rng.normal(size=(3, 5)) * [1e-1, 1e-2, 1e-1, 1e-4, 1]
@@ -107,11 +107,12 @@ def masked_error(device: str, n: int) -> float:
     extra, tilts = rng.normal(size=(n, n // 2 + 1)), np.array([2, 0, 3])
     before = complex_noise(rng, (3, n, n // 2 + 1))
     errors = []
-    for further in (None, extra):
-        data = before.copy()
-        weight = weigh_masked_samples(coefficients, parts, tilts, data, further)
-        expected = ctf_reference.weigh_masked(coefficients, parts, tilts, before, further)
-        errors += [relative(data, expected[0]), relative(weight, expected[1])]
+    share, unchanged = rng.random((n, n // 2 + 1), np.float32), before.copy()
+    for more in ((None,), (extra,), (None, share, 0.5), (extra, share, 2.0)):
+        found = weigh_masked_samples(coefficients, parts, tilts, before, *more)
+        expected = ctf_reference.weigh_masked(coefficients, parts, tilts, before, *more)
+        errors += [relative(*pair) for pair in zip(found, expected, strict=True)]
+    np.testing.assert_array_equal(before, unchanged)
     return max(errors)
 
 

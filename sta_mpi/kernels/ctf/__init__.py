@@ -11,6 +11,7 @@ from sta_mpi.kernels.options import check_device
 __all__ = ["ctf_image_stack", "weigh_masked_samples"]
 
 Real = NDArray[np.float32]
+Complex = NDArray[np.complex64]
 Floats = NDArray[np.float64]
 Parts = tuple[Real, Real, Real]
 
@@ -53,8 +54,10 @@ def ctf_image_stack(coefficients: Floats, n: int, extra_cycles: Floats | None = 
 
 
 def weigh_masked_samples(coefficients: Floats, parts: Parts, tilts: NDArray[np.intp],
-                         data: NDArray[np.complex64], extra_cycles: Floats | None = None) -> Real:
-    """Multiply the samples of masked patches by their factor, in place; returns their weights.
+                         data: Complex, extra_cycles: Floats | None = None,
+                         share: Real | None = None, data_scale: float = 1.0
+                         ) -> tuple[Complex, Real]:
+    """The samples of masked patches times their factor, and their weights.
 
     With q = CTF^2 - 1/2, signal b = 1/2 + particle q and noise p = 1/2 + noise q the factor is
     b / p and the weight is static b^2 / p. One pass, on the CPU alone: samples are made there.
@@ -64,12 +67,14 @@ def weigh_masked_samples(coefficients: Floats, parts: Parts, tilts: NDArray[np.i
     coefficients : (m, 5) float64               of the CTF, see `ctf_image_stack`
     parts : three (n_tilts, n, n//2+1) float32  static, noise and particle of every tilt
     tilts : (m,) int                            whose tilts these are
-    data : (m, n, n//2+1) complex64             C-ordered; multiplied
+    data : (m, n, n//2+1) complex64             C-ordered
     extra_cycles : (n, n//2+1) float64 or None  further phase, common to all tilts
+    share : (n, n//2+1) float32 or None         factor of samples and weights
+    data_scale : float                          further factor of the samples, used with a share
 
     Returns
     -------
-    (m, n, n//2+1) float32
+    (m, n, n//2+1) complex64 and float32
     """
     n = data.shape[1]
     coefficients, extra = _phase(coefficients, n, extra_cycles)
@@ -83,9 +88,14 @@ def weigh_masked_samples(coefficients: Floats, parts: Parts, tilts: NDArray[np.i
                          f"{(n_tilts, *shape[1:])}")
     if len(tilts) != shape[0] or (len(tilts) and not 0 <= min(tilts) <= max(tilts) < n_tilts):
         raise ValueError(f"tilts are {tilts}, expected {shape[0]} from 0 to {n_tilts - 1}")
-    weight = np.empty(shape, np.float32)
-    cpu.weigh_masked(coefficients, extra, tilts, *parts, data.view(np.float32), weight)
-    return weight
+    if share is None:
+        share = np.zeros((0, 0), np.float32)
+    elif share.shape != shape[1:]:
+        raise ValueError(f"share has shape {share.shape}, expected {shape[1:]}")
+    samples, weight = np.empty(shape, np.complex64), np.empty(shape, np.float32)
+    cpu.weigh_masked(coefficients, extra, tilts, *parts, share, np.float32(data_scale),
+                     data.view(np.float32), samples.view(np.float32), weight)
+    return samples, weight
 
 
 def _phase(coefficients: Floats, n: int, extra_cycles: Floats | None) -> tuple[Floats, Floats]:

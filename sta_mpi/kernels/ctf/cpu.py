@@ -37,8 +37,9 @@ def ctf_images(coefficients, extra_cycles, damping, out):
 
 
 @cpu_kernel
-def weigh_masked(coefficients, extra_cycles, tilts, static, noise, particle, data, weight):
-    """Multiply data (m, n, 2 (n//2+1)) by its factors and fill weight (m, n, n//2+1)."""
+def weigh_masked(coefficients, extra_cycles, tilts, static, noise, particle, share, data_scale,
+                 masked, data, weight):
+    """Fill data (m, n, 2 (n//2+1)), masked times its factors, and weight; share may be empty."""
     m, n, n_half = weight.shape
     half = np.float32(0.5)
     cycles = np.empty(n_half, np.float64)
@@ -61,6 +62,10 @@ def weigh_masked(coefficients, extra_cycles, tilts, static, noise, particle, dat
                 signal = wave[ix] * particle[tilt, iy, ix] + half
                 factor[ix] = signal / (wave[ix] * noise[tilt, iy, ix] + half)
                 weight[p, iy, ix] = signal * factor[ix] * static[tilt, iy, ix]
+            if share.size > 0:
+                for ix in range(n_half):
+                    weight[p, iy, ix] *= share[iy, ix]
+                    factor[ix] *= share[iy, ix] * data_scale
             for ix in range(n_half):
-                data[p, iy, 2 * ix] *= factor[ix]
-                data[p, iy, 2 * ix + 1] *= factor[ix]
+                data[p, iy, 2 * ix] = masked[p, iy, 2 * ix] * factor[ix]
+                data[p, iy, 2 * ix + 1] = masked[p, iy, 2 * ix + 1] * factor[ix]
