@@ -96,6 +96,13 @@ class Iteration:
         self.insert(self.sum_samples())
 
 
+def repeat(case: int, times: int) -> None:
+    """All steps of CASES[case] that often: what benchmarks/scaling/outside_kernels.py samples."""
+    iteration = Iteration(*CASES[case])
+    for _ in range(times):
+        iteration.whole()
+
+
 def main() -> None:
     """Measure and print."""
     rounds = rounds_argument(__doc__ or "")

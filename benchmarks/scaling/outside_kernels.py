@@ -3,11 +3,14 @@
     python benchmarks/scaling/outside_kernels.py [--boxes 64 192] [--searches local global]
         [--iterations 3]
 
-Needs perf (Debian's linux-perf) and the right to use it. For each box and search `align` runs on
-one rank, without its check, on all and on half of the particles of a simulated data set, sampled
-100 times a second of CPU time; the difference of the two is what particles cost, without start,
-maps of a round, and figures. A sample counts by the library, and in numpy by the function, that
-it was met in.
+Needs perf (Debian's linux-perf) and the right to use it. Samples are taken 500 times a second of
+CPU time. A sample counts by the library, and in numpy by the function, that it was met in.
+
+*Engine*: one particle and round with the particle in memory, many times over
+(`benchmarks/micro/bench_iteration.py`), less a shorter run. Then, for each box and search, `align`
+on one rank, without its check, on all and on half of the particles of a simulated data set: the
+difference of the two is what particles cost, their cutting and the noise of the search included,
+without start, maps of a round, and figures.
 """
 
 import argparse
@@ -36,7 +39,11 @@ ARITHMETIC = ("FLOAT_", "DOUBLE_", "CDOUBLE_", "INT_", "LONG_", "BOOL_", "bincou
               "npy_c", "npy_e", "log", "exp", "sum_of_products")
 ARRAYS = "_multiarray_umath"
 COPIES = ("mem", "alloc", "free")
-HZ = 100
+HZ = 500
+
+MICRO = Path(__file__).parent.parent / "micro"
+ENGINE = {64: [(0, "box", 2000)], 192: [(2, "box", 400), (3, "padded", 200)]}
+"""Box: cases of `bench_iteration`, what they insert, how often they are repeated."""
 
 
 def kind_of(library: str, symbol: str) -> str:
@@ -66,11 +73,21 @@ def samples(record: Path) -> Counter[str]:
 
 
 def recorded(arguments: list[str], record: Path) -> Counter[str]:
-    """Run a command under perf; its samples by kind."""
+    """Run Python with arguments under perf; its samples by kind."""
     subprocess.run(["perf", "record", "-F", str(HZ), "-e", "cpu-clock", "-o", str(record),
-                    sys.executable, "-m", "sta_mpi", *arguments, "--quiet"], check=True,
+                    sys.executable, *arguments], check=True,
                    capture_output=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
     return samples(record)
+
+
+def engine(case: int, many: int, record: Path) -> tuple[int, Counter[str]]:
+    """Rounds of a particle and samples by which a long run of the engine exceeds a short one."""
+    few = many // 8
+    code = "import sys; sys.path.insert(0, sys.argv[1]); import bench_iteration; "
+    found = [recorded(["-c", f"{code} bench_iteration.repeat({case}, {n})", str(MICRO)], record)
+             for n in (1, few, many)]   # the first one compiles what is new to this machine
+    found[2].subtract(found[1])
+    return many - few, found[2]
 
 
 def half_of(particles: Path, output: Path) -> None:
@@ -93,9 +110,9 @@ def cost(folder: Path, box: int, search: str, iterations: int) -> tuple[int, Cou
                         "3", "--truth-box-px", str(box), *simulated, "-o", str(data), "--quiet"],
                        check=True)
         half_of(data / "particles.star", data / "half.star")
-    job = ["align", "--tomograms", str(data / "tomograms.star"), "--reference",
-           str(data / "truth.mrc"), "--box-px", str(box), "--lowpass-A", str(lowpass_A),
-           "--symmetry", symmetry, "--band-schedule", "fixed", "--search", search,
+    job = ["-m", "sta_mpi", "align", "--quiet", "--tomograms", str(data / "tomograms.star"),
+           "--reference", str(data / "truth.mrc"), "--box-px", str(box), "--symmetry", symmetry,
+           "--lowpass-A", str(lowpass_A), "--band-schedule", "fixed", "--search", search,
            "--global-rounds", str(iterations), "--no-early-stop", "--oracle-particles", "0",
            "--iterations", str(iterations)]
     # the first run compiles what a machine has not met before
@@ -111,19 +128,26 @@ def main() -> None:
     """Simulate, run, print."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--boxes", type=int, nargs="+", default=list(CASES), choices=CASES)
-    parser.add_argument("--searches", nargs="+", default=["local", "global"])
+    parser.add_argument("--searches", nargs="*", default=["local", "global"])
     parser.add_argument("--iterations", type=int, default=3)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         for box in options.boxes:
+            for case, inserted, many in ENGINE[box]:
+                show(f"engine, box {box}, {inserted}", *engine(case, many, Path(name) / "record"))
+        for box in options.boxes:
             for search in options.searches:
                 n, found = cost(Path(name) / str(box), box, search, options.iterations)
-                total = found.total()
-                each = 1e3 * total / HZ / n / options.iterations
-                shares = ", ".join(f"{kind} {100 * count / total:.1f} %"
-                                   for kind, count in found.most_common())
-                print(f"box {box}, {search}: {each:.1f} ms a particle and round, of it {shares}",
-                      flush=True)
+                show(f"align, box {box}, {search}", n * options.iterations, found)
+
+
+def show(name: str, rounds: int, found: Counter[str]) -> None:
+    """Print what the rounds of particles cost, and the shares of the kinds."""
+    total = found.total()
+    shares = ", ".join(f"{kind} {100 * count / total:.1f} %"
+                       for kind, count in found.most_common())
+    print(f"{name}: {1e3 * total / HZ / rounds:.1f} ms a particle and round, of it {shares}",
+          flush=True)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sta_mpi.align.cut import cut_patches, is_visible
-from sta_mpi.align.observe import centre_crop_or_pad
 from sta_mpi.align.transfer import TransferModel, Weighting
 from sta_mpi.data import TiltSeries
 from sta_mpi.errors import DataError, ParticleError
@@ -182,7 +181,10 @@ class ParticleCutter:
     def _finished(self, spectra: Transform) -> Images:
         """Real-space patches with their circle, cropped to the box."""
         patches = self.plans.irfft2(spectra, self.frame.window_px)
-        out = np.ascontiguousarray(centre_crop_or_pad(patches, self.frame.box_px))
+        # a copy: what lies outside of the box is looked at below
+        box = self.frame.box_px
+        start = self.frame.window_px // 2 - box // 2
+        out = patches[:, start : start + box, start : start + box].copy()
         if not self.options.circle:
             return out
         # the circle lies within the box, so what is outside of it is the window less the inside

@@ -17,6 +17,7 @@ frequencies have three components.
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ from numpy.typing import NDArray
 from sta_mpi.align.observation import BoxSamples, TiltSamples
 from sta_mpi.align.reference import Reference
 from sta_mpi.kernels.gather import gather_box, gather_slices
+from sta_mpi.kernels.whitened import whitened_power
 
 Floats = NDArray[np.float64]
 
@@ -63,40 +65,36 @@ class BandSamples:
     @property
     def norm(self) -> float:
         """Sum of |data|^2 / weight, see `whitened_power`."""
-        return whitened_power(np.abs(self.data) ** 2, self.weight)
-
-
-def whitened_power(data_power: NDArray[Any], weight: NDArray[Any]) -> float:
-    """Sum of |data|^2 / weight of samples (m, p): their signal-to-noise power, noise included.
-
-    Weights are raised to a tenth of their tilt's mean: masking in real space spreads data into
-    the zeros of the CTF, where their own weight says nothing about them.
-    """
-    weight = weight.astype(np.float64)
-    floor = 0.1 * weight.mean(axis=1, keepdims=True)
-    bottom = np.maximum(weight, floor)
-    seen = bottom > 0
-    return float(np.sum(data_power[seen] / bottom[seen]))
+        return float(whitened_power(self.data.real, self.data.imag, self.weight))
 
 
 def take_band(samples: TiltSamples | BoxSamples, band: Band) -> BandSamples:
     """Pick the independent half of a band from slices (m, n, n//2+1) or a box (n, n, n//2+1)."""
     is_box = isinstance(samples, BoxSamples)
     n = samples.data_rft.shape[1]
-    crop = min(2 * (int(np.ceil(band.r_max)) + 1), n)
-    full = np.fft.fftfreq(crop, 1.0 / crop)
-    axes = (full, full, np.arange(crop // 2 + 1)) if is_box else (full, np.arange(crop // 2 + 1))
-    k = np.stack(np.meshgrid(*axes, indexing="ij")[::-1], axis=-1).reshape(-1, len(axes))
-    radius = np.linalg.norm(k, axis=1)
-    index = np.flatnonzero(
-        _is_own(k) & (radius >= band.r_min) & (radius <= band.r_max) & (radius > 0))
+    crop, k, index = _places(n, band, 3 if is_box else 2)
     rows = np.r_[0 : (crop + 1) // 2, n - crop // 2 : n]
     corner: Any = (rows[:, None], rows) if is_box else (slice(None), rows)
     corner = (*corner, slice(0, crop // 2 + 1))
     data = samples.data_rft[corner].reshape(samples.n_slices, -1)[:, index]
     weight = samples.weight_rft[corner].reshape(samples.n_slices, -1)[:, index]
     rotation = samples.R_box2t.T[None] if isinstance(samples, BoxSamples) else samples.rotation
-    return BandSamples(data, weight, k[index], rotation, crop, index)
+    return BandSamples(data, weight, k, rotation, crop, index)
+
+
+@lru_cache(maxsize=2)
+def _places(n: int, band: Band, n_axes: int) -> tuple[int, Floats, NDArray[np.intp]]:
+    """Edge of the grid cropped to a band, and frequencies and places there of its own half."""
+    crop = min(2 * (int(np.ceil(band.r_max)) + 1), n)
+    full = np.fft.fftfreq(crop, 1.0 / crop)
+    axes = (*[full] * (n_axes - 1), np.arange(crop // 2 + 1))
+    k = np.stack(np.meshgrid(*axes, indexing="ij")[::-1], axis=-1).reshape(-1, n_axes)
+    radius = np.linalg.norm(k, axis=1)
+    index = np.flatnonzero(
+        _is_own(k) & (radius >= band.r_min) & (radius <= band.r_max) & (radius > 0))
+    k = k[index]
+    k.flags.writeable = index.flags.writeable = False   # all particles share them
+    return crop, k, index
 
 
 def _is_own(k: Floats) -> NDArray[np.bool_]:

@@ -29,6 +29,7 @@ from sta_mpi.signal.fft import (
     shift_images,
     shift_phases_3d,
 )
+from sta_mpi.signal.finer import finer_rft2
 from sta_mpi.signal.masks import soft_circle, soft_sphere
 
 Floats = NDArray[np.float64]
@@ -86,8 +87,7 @@ class TiltObservation:
         n = self.transforms.shape[1]
         if size_px == n:
             return self._weighted(self.model, self.transforms)
-        patches = self.plans.irfft2(self.transforms, n)
-        return self._weighted(self.model, self.plans.rfft2(centre_crop_or_pad(patches, size_px)))
+        return self._weighted(self.model, finer_rft2(self.plans, self.transforms, size_px))
 
     def samples_with_low(self, n_sums: int) -> TiltSamples:
         """Samples of the box with those of low frequencies at half the spacing.
@@ -96,8 +96,7 @@ class TiltObservation:
         """
         n = self.transforms.shape[1]
         of_box, of_low = shares(n, n_sums)
-        coarse = self.plans.irfft2(crop_rft2(self.transforms, LOW_PX), LOW_PX)
-        low = self.plans.rfft2(centre_crop_or_pad(coarse, 2 * LOW_PX))
+        low = finer_rft2(self.plans, crop_rft2(self.transforms, LOW_PX), 2 * LOW_PX)
         return replace(self._weighted(self.model, self.transforms, of_box),
                        low=self._weighted(self.model.coarser(n / LOW_PX), low, of_low))
 
@@ -150,12 +149,13 @@ class SeriesObserver:
         self.frame, self.plans = frame, plans
         self.model = TransferModel(series, _binned_spectra(noise, frame), frame.voxel_A, weighting,
                                    frame.circle_A)
-        self._circle = soft_circle(
-            frame.box_px, frame.box_px / 2 - frame.edge_px, frame.edge_px)
+        self._circle = np.fft.ifftshift(soft_circle(
+            frame.box_px, frame.box_px / 2 - frame.edge_px, frame.edge_px))
         self._odd = self.model.odd_phases(frame.cut_px)
         self._window_parts = parts_about_origin(frame.cut_px, frame.cut_px)
-        self._box_parts = [(wrapped, centred) for centred, wrapped
-                           in parts_about_origin(frame.box_px, frame.cut_px)]
+        self._box_parts = [(of_window, of_box) for (_, of_window), (_, of_box) in zip(
+            parts_about_origin(frame.box_px, frame.cut_px),
+            parts_about_origin(frame.box_px, frame.box_px), strict=True)]
 
     def visible_tilts(self, xyz_A: Floats) -> NDArray[np.intp]:
         """Tilts whose image holds the particle's whole box."""
@@ -178,11 +178,13 @@ class SeriesObserver:
             position = position + moved[:, :2] / self.series.pixel_A
         position = position / frame.binning
         rounded = np.floor(position + 0.5).astype(np.int64)
-        phase_y, phase_x = (phase.astype(np.complex64) for phase in axis_shift_phases(
-            frame.cut_px, rounded - position))
-        # one tilt after the other in the buffers of the transform: no stack leaves the cache
-        box = self.plans.window(frame.window)
-        masked = np.empty((len(tilts), frame.box_px, frame.box_px), np.float32)
+        phase_y, phase_x = axis_shift_phases(frame.cut_px, rounded - position)
+        # minus: protein is dark on disk, bright inside; both transforms are to be orthonormal
+        phase_y *= (-1.0 / (self.sd[tilts] * frame.cut_px**2 * frame.box_px))[:, None]
+        phase_y, phase_x = phase_y.astype(np.complex64), phase_x.astype(np.complex64)
+        # one tilt after the other in the buffers of the transforms: no stack leaves the cache
+        box, patch = self.plans.window(frame.window), self.plans.box((frame.box_px,) * 2)
+        transforms = np.empty((len(tilts), *patch.half.shape), np.complex64)
         filters = self.model.filters(frame.cut_px, xyz_A, tilts)
         for i, (tilt, factor) in enumerate(zip(tilts, filters, strict=True)):
             window = window_of(images[tilt], rounded[i], frame.cut_px)
@@ -194,11 +196,11 @@ class SeriesObserver:
             if self._odd is not None:
                 box.half *= self._odd
             box.to_real()
-            # minus: protein is dark on disk, bright inside
-            scale = np.float32(-1.0 / (self.sd[tilt] * frame.cut_px**2))
             for source, target in self._box_parts:
-                np.multiply(box.real[source], scale * self._circle[target], out=masked[i][target])
-        return TiltObservation(self.model, self.plans, self.plans.rfft2(masked), xyz_A, tilts)
+                np.multiply(box.real[source], self._circle[target], out=patch.real[target])
+            patch.to_half()
+            transforms[i] = patch.half
+        return TiltObservation(self.model, self.plans, transforms, xyz_A, tilts)
 
     def _check(self, total: np.complexfloating, tilt: int, name: str) -> None:
         if not np.isfinite(total):
@@ -285,21 +287,6 @@ def _binned_spectra(noise: Floats, frame: Frame) -> Floats:
     wanted = np.linspace(0, (n_shells - 1) / frame.binning, frame.cut_px // 2 + 1)
     shells = np.arange(n_shells)
     return np.stack([np.interp(wanted, shells, row) for row in noise]) / frame.binning**2
-
-
-def centre_crop_or_pad(images: Images, size_px: int) -> Images:
-    """Crop or zero-pad the last two axes about the centre pixel n // 2."""
-    n = images.shape[-1]
-    if size_px == n:
-        return images
-    if size_px < n:
-        start = n // 2 - size_px // 2
-        return np.ascontiguousarray(
-            images[..., start : start + size_px, start : start + size_px])
-    padded = np.zeros((*images.shape[:-2], size_px, size_px), images.dtype)
-    start = size_px // 2 - n // 2
-    padded[..., start : start + n, start : start + n] = images
-    return padded
 
 
 def centre_crop_or_pad_3d(volume: Images, size_px: int) -> Images:

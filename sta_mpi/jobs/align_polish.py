@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sta_mpi.align.dose_limits import dose_limits, ring_bands, sample_counts
-from sta_mpi.align.grid_search import whitened_power
 from sta_mpi.align.marching import marching_radii
 from sta_mpi.align.multi_start import MARGIN, polish_best_steps
 from sta_mpi.align.observation import BoxSamples, TiltSamples
@@ -261,10 +260,7 @@ class PolishSearcher:
                  ) -> dict[str, Any]:
         voxel_A, result = self._setup.sizes.voxel_A, best.result
         angle_deg, shift_px = uncertainty(result.information, self._settings.free)
-        power = packed.dre.astype(float) ** 2 + packed.dim.astype(float) ** 2
-        n_lists = len(packed.w) if packed.w.ndim == 2 else 1
-        norm = whitened_power(power.reshape(n_lists, -1), packed.w.reshape(n_lists, -1))
-        scale = np.sqrt(result.power * norm)
+        scale = np.sqrt(result.power * packed.norm)
         return {"R_p2t": result.R_p2t.ravel(),
                 "offset_A": self._search.anchor_A[row] + result.shift_xyz_px * voxel_A,
                 "ncc": result.cross / scale if scale > 0 else 0.0, "loglik": result.score,

@@ -63,8 +63,7 @@ def shift_phases(n: int, shift_xy_px: Floats) -> Complex:
 def axis_shift_phases(n: int, shift_xy_px: Floats) -> tuple[NDArray[np.complex128], ...]:
     """Factors of y (..., n) and x (..., n//2+1) whose product is `shift_phases`."""
     shift = np.asarray(shift_xy_px, float)
-    ky, kx = frequency_grid_rft2(n)
-    return _axis_phases(ky[:, 0], shift[..., 1], n), _axis_phases(kx[0], shift[..., 0], n)
+    return _both_signs(_axis_phases(shift[..., 1], n), n), _axis_phases(shift[..., 0], n)
 
 
 def shift_images(stack: Complex, shift_xy_px: Floats) -> Complex:
@@ -79,14 +78,29 @@ def shift_images(stack: Complex, shift_xy_px: Floats) -> Complex:
 def shift_phases_3d(n: int, shift_xyz_px: Floats) -> Complex:
     """Factors (n, n, n//2+1) that move the content of an n^3 volume by +shift (xyz)."""
     x, y, z = np.asarray(shift_xyz_px, float)
-    ky, kx = frequency_grid_rft2(n)
-    phase_zy = _axis_phases(ky[:, 0], z, n)[:, None] * _axis_phases(ky[:, 0], y, n)
-    return (phase_zy[:, :, None] * _axis_phases(kx[0], x, n)).astype(np.complex64)
+    of_z, of_y, of_x = (_axis_phases(shift, n) for shift in (z, y, x))
+    phase_zy = _both_signs(of_z, n)[:, None] * _both_signs(of_y, n)
+    return (phase_zy[:, :, None] * of_x).astype(np.complex64)
 
 
-def _axis_phases(k: Floats, shift: Floats, n: int) -> NDArray[np.complex128]:
-    phase = np.exp(-2j * np.pi / n * np.asarray(shift)[..., None] * k)
-    return np.where(2 * np.abs(k) == n, phase.real, phase)
+def _axis_phases(shift: Floats, n: int) -> NDArray[np.complex128]:
+    """exp(-2 pi i k shift / n) (..., n//2+1) of k from 0: powers of the first, which are cheaper.
+
+    At the Nyquist frequency of an even n it is the mean of both signs.
+    """
+    first = np.exp(-2j * np.pi / n * np.asarray(shift))
+    phase = np.ones((*first.shape, n // 2 + 1), np.complex128)
+    phase[..., 1:] = first[..., None]
+    np.multiply.accumulate(phase, axis=-1, out=phase)
+    if n % 2 == 0:
+        phase[..., -1] = phase[..., -1].real
+    return phase
+
+
+def _both_signs(phase: NDArray[np.complex128], n: int) -> NDArray[np.complex128]:
+    """Phases (..., n) of all frequencies, in FFT order, from those (..., n//2+1) from 0 on."""
+    return np.concatenate([phase[..., : (n + 1) // 2],
+                           phase[..., n // 2 : 0 : -1].conj()], axis=-1)
 
 
 def crop_rft2(rft: Complex, n_new: int) -> Complex:

@@ -221,9 +221,10 @@ def test_half_precision_voxels_round_at_their_eleven_bits_whatever_the_grey_scal
         packed = pack_voxels(data, weight, layout, dtype)
         problem = VoxelProblem(volume, packed, R_BOX, 16)
         found.append(problem.sums(R_POSE, SHIFT, np.array([packed.layout.n_samples])))
+        at = packed.layout.kz, packed.layout.ky, packed.layout.kx
+        bottom = np.maximum(weight[at], 0.1 * weight[at].mean())
         assert packed.norm == pytest.approx(
-            float((np.abs(data.astype(complex)) ** 2 / weight)[
-                packed.layout.kz, packed.layout.ky, packed.layout.kx].sum()), rel=2e-3)
+            float((np.abs(data.astype(complex)[at]) ** 2 / bottom).sum()), rel=2e-3)
     full, half = (parts(x.cross, x.power, x.gd, x.gw, x.H) for x in found)
     # each value is off by at most 2^-12 of itself, and errors of a sum of noise add as it does
     assert 1e-8 < worst(half, full) < 2.0**-9

@@ -14,6 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sta_mpi.kernels.polish.pick import pick_samples
+from sta_mpi.kernels.whitened import power_of_stored
+
 Floats = NDArray[np.float64]
 
 TILE_PX = 8
@@ -68,6 +71,12 @@ class PackedSamples:
     def nbytes(self) -> int:
         """Memory that the samples take [bytes]."""
         return self.dre.nbytes + self.dim.nbytes + self.w.nbytes
+
+    @property
+    def norm(self) -> float:
+        """Signal-to-noise power of the data, noise included: see `whitened_power`."""
+        data, weight = self.data_scale[:, None], self.weight_scale[:, None]
+        return power_of_stored(self.dre, self.dim, self.w, data, weight)
 
 
 def checked_bands(n: int, r_bands: Sequence[float]) -> Floats:
@@ -135,21 +144,20 @@ def pack_samples(data_rft: NDArray[np.complex64], weight_rft: NDArray[np.float32
     if layout.r_max_px > n // 2 - 1:
         raise ValueError(
             f"layout reaches {layout.r_max_px:g}, but images of {n} px allow {n // 2 - 1}")
-    index = (layout.ky.astype(np.int64) % n) * (n // 2 + 1) + layout.kx
-    data = data_rft.reshape(len(data_rft), -1)[:, index]
-    weight = weight_rft.reshape(len(data_rft), -1)[:, index].astype(np.float32, copy=False)
-    parts = data.real.astype(np.float32), data.imag.astype(np.float32)
+    m = len(data_rft)
+    re, im, weight = np.empty((3, m, layout.n_samples), np.float32)
+    pick_samples(data_rft.reshape(m, -1), weight_rft.reshape(m, -1), n, layout.kx, layout.ky,
+                 re, im, weight)
     if dtype == np.float32:
-        one = np.ones(len(data))
-        return PackedSamples(np.ascontiguousarray(parts[0]), np.ascontiguousarray(parts[1]),
-                             np.ascontiguousarray(weight), one, one)
+        one = np.ones(m)
+        return PackedSamples(re, im, weight, one, one)
     if dtype != np.float16:
         raise ValueError(f"dtype is {dtype}, expected float32 or float16")
-    data_scale = half_scale(np.maximum(np.abs(parts[0]), np.abs(parts[1])))
+    data_scale = half_scale(np.maximum(np.abs(re), np.abs(im)))
     weight_scale = half_scale(np.abs(weight))
     per_data, per_weight = 1.0 / data_scale[:, None], 1.0 / weight_scale[:, None]
     return PackedSamples(
-        (parts[0] * per_data).astype(np.float16), (parts[1] * per_data).astype(np.float16),
+        (re * per_data).astype(np.float16), (im * per_data).astype(np.float16),
         (weight * per_weight).astype(np.float16), data_scale, weight_scale)
 
 

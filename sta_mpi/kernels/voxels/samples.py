@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from sta_mpi.kernels.polish.samples import TILE_PX, checked_bands, half_scale
 from sta_mpi.kernels.voxels.pick import pick_voxels
+from sta_mpi.kernels.whitened import power_of_stored
 
 EMPTY = 1e-3
 """Voxels with less than this share of their band's mean weight, and of its rms data, are left
@@ -86,11 +87,9 @@ class PackedVoxels:
 
     @property
     def norm(self) -> float:
-        """Sum of |data|^2 / weight."""
-        size = self.dre.astype(np.float64) ** 2 + self.dim.astype(np.float64) ** 2
-        weight = self.w.astype(np.float64)
-        seen = weight > 0
-        return float((size[seen] / weight[seen]).sum() * self.data_scale**2 / self.weight_scale)
+        """Signal-to-noise power of the data, noise included: see `whitened_power`."""
+        return power_of_stored(self.dre[None], self.dim[None], self.w[None], self.data_scale,
+                               self.weight_scale)
 
 
 def make_voxel_layout(n: int, r_bands: Sequence[float], r_min: float = 0.0) -> VoxelLayout:
