@@ -93,6 +93,8 @@ def main() -> None:
         show(f"wall time on {many} ranks / on {few}",
              [b["wall_s"] / a["wall_s"] for a, b in pairs])
         show("best wall ratio this machine allowed", limits)
+        show("the first over the second", [
+            b["wall_s"] / a["wall_s"] / limit for (a, b), limit in zip(pairs, limits, strict=True)])
         show(f"CPU time on {many} ranks / on {few}", [b["cpu_s"] / a["cpu_s"] for a, b in pairs])
         show("waiting, share of all ranks' time",
              [b["wait_s"] / (many * b["wall_s"]) for _, b in pairs])

@@ -15,6 +15,7 @@ from sta_mpi.signal.ctf import (
     ctf_images,
     odd_aberration_factors,
     phase_terms,
+    with_more_defocus,
 )
 from sta_mpi.signal.delocalisation import oscillation_kept
 from sta_mpi.signal.dose import dose_damping
@@ -80,6 +81,7 @@ class TransferModel:
         self._static: dict[int, Images] = {}
         self._inverse_noise: dict[int, Images] = {}
         self._without_ctf: dict[int, Images] = {}
+        self._at_centre: dict[int, tuple[Floats, Floats | None]] = {}
         self._coarser: dict[float, TransferModel] = {}
 
     @property
@@ -161,8 +163,13 @@ class TransferModel:
     def _phase(self, n_px: int, xyz_A: Floats, tilts: NDArray[np.intp]
                ) -> tuple[Floats, Floats | None]:
         """Of the CTF of `tilts` for a particle at xyz_A."""
-        parameters = ctf_coefficients(self.series.select_tilts(tilts), xyz_A)
-        return phase_terms(parameters, n_px, self.voxel_A)
+        if n_px not in self._at_centre:
+            self._at_centre[n_px] = phase_terms(
+                ctf_coefficients(self.series, np.zeros(3)), n_px, self.voxel_A)
+        polynomial, extra = self._at_centre[n_px]
+        more_A = self.series.defocus_offset_A(xyz_A)[tilts]
+        return with_more_defocus(
+            polynomial[tilts], more_A, self.series.optics, n_px, self.voxel_A), extra
 
     def _masked_parts(self, n_px: int, diameter_A: float) -> tuple[Images, Images, Images]:
         """(s D)^2 / sigma^2 and the shares of the oscillation kept, of every tilt."""

@@ -76,6 +76,16 @@ def phase_polynomial(parameters: CtfParameters, n: int, pixel_A: float) -> Float
     ], axis=-1)
 
 
+def with_more_defocus(polynomial: Floats, more_A: Floats, optics: Optics, n: int, pixel_A: float
+                      ) -> Floats:
+    """`phase_polynomial` (m, 5) of images whose defoci U and V are both larger by more_A (m,)."""
+    out = polynomial.copy()
+    change = 0.5 * optics.wavelength_A / (n * pixel_A) ** 2 * more_A
+    out[:, 0] -= change
+    out[:, 2] -= change
+    return out
+
+
 def phase_terms(parameters: CtfParameters, n: int, pixel_A: float) -> tuple[Floats, Floats | None]:
     """`phase_polynomial` and the (n, n//2+1) cycles of the even aberrations, None without any."""
     zernike = parameters.optics.even_zernike

@@ -120,6 +120,7 @@ def _resize(rft: Complex, n_new: int, n_full_axes: int) -> Complex:
     if n_new == n:
         return rft.copy()
     full_axes = tuple(range(rft.ndim - 1 - n_full_axes, rft.ndim - 1))
+    rft = rft[..., : n_new // 2 + 1]
     for axis in full_axes:
         rft = np.moveaxis(_resize_full(np.moveaxis(rft, axis, 0), n_new), 0, axis)
     return np.ascontiguousarray(_resize_half(rft, n, n_new, full_axes))

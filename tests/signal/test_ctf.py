@@ -12,6 +12,8 @@ from sta_mpi.signal.ctf import (
     ctf_coefficients,
     ctf_images,
     odd_aberration_factors,
+    phase_polynomial,
+    with_more_defocus,
 )
 from sta_mpi.signal.dose import dose_damping
 from sta_mpi.signal.zernike import even_order, odd_order, zernike
@@ -45,6 +47,16 @@ def scalar_ctf(kx, ky, u_A, v_A, angle_deg, phase_deg=0.0, dose=0.0):
     if dose:
         value *= math.exp(-0.5 * dose / (0.245 * s**-1.665 + 2.81))
     return value
+
+
+def test_more_defocus_is_that_of_both_axes_whatever_the_astigmatism():
+    more_A = np.array([-900.0, 0.0, 1500.0])
+    u, v, angle = np.array([31e3, 25e3, -8e3]), np.array([27e3, 26e3, -9e3]), np.array([25., 90, 0])
+    at, moved = (phase_polynomial(CtfParameters(u + d, v + d, angle, 0 * u, OPTICS), N, PIXEL_A)
+                 for d in (0.0, more_A))
+    found = with_more_defocus(at, more_A, OPTICS, N, PIXEL_A)
+    assert np.abs(moved - at).max() > 1e-4
+    np.testing.assert_allclose(found, moved, rtol=1e-12, atol=1e-15)
 
 
 def test_wavelength_at_300_kV_is_the_textbook_value():
