@@ -1,0 +1,61 @@
+"""Transforms of weighted patches against numpy's of the same steps, done one after the other."""
+
+import numpy as np
+import pytest
+
+from sta_mpi.align.observe import Frame, SeriesObserver, Weighting
+from sta_mpi.data import Optics, TiltSeries
+from sta_mpi.geometry.projection import projection_from_angles
+from sta_mpi.signal.fft import FftPlans
+from sta_mpi.signal.masks import soft_circle
+
+IMAGE, PIXEL_A, TILTS = 96, 2.0, np.array([-30.0, 0.0, 45.0])
+MEAN, SD = np.array([10.0, -3.0, 0.5]), np.array([2.0, 5.0, 0.25])
+AT_A = np.array([7.3, -4.1, 11.0])
+
+
+def observer(box: int, cut: int) -> SeriesObserver:
+    """White noise of another power in each tilt, no CTF, no damping."""
+    zero, size = np.zeros(len(TILTS)), (IMAGE, IMAGE, 64)
+    P = projection_from_angles(zero, TILTS, zero, np.zeros((len(TILTS), 2)), size, PIXEL_A)
+    series = TiltSeries(
+        "TS_01", PIXEL_A, Optics(300.0, 2.7, 0.1), P, pre_dose_e_per_A2=zero,
+        defocus_u_A=zero, defocus_v_A=zero, astig_deg=zero, phase_shift_deg=zero,
+        ctf_scale=zero + 1.0, ctf_b_factor_A2=zero, tomogram_size_px=size,
+        image_size_px=(IMAGE, IMAGE))
+    noise = np.array([1.0, 4.0, 0.25])[:, None] * np.ones((1, IMAGE // 2 + 1))
+    return SeriesObserver(series, MEAN, SD, noise, Frame(box, cut, 1, PIXEL_A),
+                          Weighting(ctf=False, dose=False, scale=False),
+                          FftPlans(effort="estimate"))
+
+
+def by_numpy(image, centre_px, box, cut, mean, sd, noise):
+    """Window, moved by the part of a pixel, over the noise, circle, orthonormal transform."""
+    whole = np.floor(centre_px + 0.5).astype(int)
+    start = whole - cut // 2
+    window = image[start[1] : start[1] + cut, start[0] : start[0] + cut].astype(float)
+    part = whole - centre_px
+    move_x, move_y = (np.exp(-2j * np.pi * k * x) for k, x in (
+        (np.fft.rfftfreq(cut), part[0]), (np.fft.fftfreq(cut), part[1])))
+    if cut % 2 == 0:    # the mean of both signs, as both stand for the same frequency
+        move_x[-1], move_y[cut // 2] = move_x[-1].real, move_y[cut // 2].real
+    spectrum = np.fft.rfft2((mean - window) / sd / noise)
+    moved = np.fft.irfft2(spectrum * move_y[:, None] * move_x, s=(cut, cut))
+    first = cut // 2 - box // 2
+    patch = moved[first : first + box, first : first + box]
+    return np.fft.rfft2(np.fft.ifftshift(patch * soft_circle(box, box / 2 - 5.0, 5.0)),
+                        norm="ortho")
+
+
+@pytest.mark.parametrize(("box", "cut"), [(24, 48), (24, 25), (25, 48), (32, 32)])
+def test_transforms_of_patches_are_those_of_the_steps_in_numpy(box, cut):
+    images = np.random.default_rng(box + cut).normal(size=(len(TILTS), IMAGE, IMAGE))
+    images = (images * SD[:, None, None] + MEAN[:, None, None]).astype(np.float32)
+    seen = observer(box, cut)
+    found = seen.observe(list(images), AT_A, np.array([0, 2]), "p").transforms
+    centre_px = seen.series.position_px(AT_A)
+    for transform, tilt, noise in zip(found, (0, 2), (1.0, 0.25), strict=True):
+        expected = by_numpy(images[tilt], centre_px[tilt], box, cut, MEAN[tilt], SD[tilt], noise)
+        assert np.abs(centre_px[tilt] % 1 - 0.5).min() < 0.45    # a part of a pixel is moved
+        error = np.abs(transform - expected).max() / np.abs(expected).max()
+        assert 0 < error < 1e-6
