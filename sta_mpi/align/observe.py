@@ -24,7 +24,6 @@ from sta_mpi.signal.fft import (
     FftPlans,
     Window,
     axis_shift_phases,
-    crop_rft2,
     parts_about_origin,
     shift_images,
     shift_phases_3d,
@@ -96,7 +95,7 @@ class TiltObservation:
         """
         n = self.transforms.shape[1]
         of_box, of_low = shares(n, n_sums)
-        low = finer_rft2(self.plans, crop_rft2(self.transforms, LOW_PX), 2 * LOW_PX)
+        low = finer_rft2(self.plans, self.transforms, 2 * LOW_PX, LOW_PX)
         return replace(self._weighted(self.model, self.transforms, of_box),
                        low=self._weighted(self.model.coarser(n / LOW_PX), low, of_low))
 

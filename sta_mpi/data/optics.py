@@ -1,6 +1,7 @@
 """Optics of a microscope session: what the CTF needs besides defocus."""
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,7 +33,7 @@ class Optics:
     even_zernike: NDArray[np.float64] = field(default_factory=_no_coefficients)
     odd_zernike: NDArray[np.float64] = field(default_factory=_no_coefficients)
 
-    @property
+    @cached_property
     def wavelength_A(self) -> float:
         """Relativistic electron wavelength [Å], with RELION's constants."""
         volt = self.voltage_kV * 1e3

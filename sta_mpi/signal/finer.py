@@ -3,12 +3,13 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from sta_mpi.signal.fft import FftPlans, parts_about_origin
+from sta_mpi.kernels.half_filter import pad_about_origin, resize
+from sta_mpi.signal.fft import FftPlans
 
 Complex = NDArray[np.complex64]
 
 
-def finer_rft2(plans: FftPlans, rft: Complex, size_px: int) -> Complex:
+def finer_rft2(plans: FftPlans, rft: Complex, size_px: int, band_px: int | None = None) -> Complex:
     """Orthonormal half transforms of images padded about their centre to `size_px`.
 
     Image after image in the buffers of the two transforms: no stack of padded images is made.
@@ -16,27 +17,24 @@ def finer_rft2(plans: FftPlans, rft: Complex, size_px: int) -> Complex:
     Parameters
     ----------
     rft : (m, n, n//2+1) complex64    as `FftPlans.rfft2` gives them
-    size_px : int                     at least n
+    size_px : int                     at least n, or band_px
+    band_px : int or None             edge that transforms are cropped to first, as by `crop_rft2`:
+                                      images of as many, larger pixels; None: n
 
     Returns
     -------
     (m, size, size//2+1) complex64
     """
-    m, n = rft.shape[:2]
+    m, n = len(rft), band_px or rft.shape[1]
     if size_px < n:
         raise ValueError(f"images of {n} px cannot be padded to {size_px}")
     small, large = plans.box((n, n)), plans.box((size_px, size_px))
-    parts = [(own, padded) for (_, own), (_, padded) in zip(
-        parts_about_origin(n, n), parts_about_origin(n, size_px), strict=True)]
     out = np.empty((m, size_px, size_px // 2 + 1), np.complex64)
     scale = np.float32(1.0 / (n * size_px))
-    large.real[...] = 0.0
     for image, found in zip(rft, out, strict=True):
-        small.half[...] = image
+        resize(image, scale, small.half)
         small.to_real()
-        for own, padded in parts:
-            large.real[padded] = small.real[own]
+        pad_about_origin(small.real, large.real)
         large.to_half()
-        # as floats: numpy would do a complex product
-        np.multiply(large.half.view(np.float32), scale, out=found.view(np.float32))
+        found[...] = large.half
     return out

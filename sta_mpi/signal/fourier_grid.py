@@ -10,7 +10,7 @@ so that a real signal stays real, and padding and cropping back changes nothing.
 import numpy as np
 from numpy.typing import NDArray
 
-from sta_mpi.kernels.half_filter import shift_stack
+from sta_mpi.kernels.half_filter import axis_phases, resize, shift_stack
 
 Complex = NDArray[np.complex64]
 Floats = NDArray[np.float64]
@@ -68,33 +68,23 @@ def axis_shift_phases(n: int, shift_xy_px: Floats) -> tuple[NDArray[np.complex12
 
 def shift_images(stack: Complex, shift_xy_px: Floats) -> Complex:
     """Half transforms (m, n, n//2+1) of images whose content is moved by +shift (m, 2)."""
-    phases = (phase.astype(np.complex64)
-              for phase in axis_shift_phases(stack.shape[1], shift_xy_px))
     out = np.empty(stack.shape, np.complex64)
-    shift_stack(stack, *phases, out)
+    shift_stack(stack, np.ascontiguousarray(shift_xy_px, np.float64), out)
     return out
 
 
 def shift_phases_3d(n: int, shift_xyz_px: Floats) -> Complex:
     """Factors (n, n, n//2+1) that move the content of an n^3 volume by +shift (xyz)."""
     x, y, z = np.asarray(shift_xyz_px, float)
-    of_z, of_y, of_x = (_axis_phases(shift, n) for shift in (z, y, x))
+    of_z, of_y, of_x = axis_phases(np.array([z, y, x]), n)
     phase_zy = _both_signs(of_z, n)[:, None] * _both_signs(of_y, n)
     return (phase_zy[:, :, None] * of_x).astype(np.complex64)
 
 
 def _axis_phases(shift: Floats, n: int) -> NDArray[np.complex128]:
-    """exp(-2 pi i k shift / n) (..., n//2+1) of k from 0: powers of the first, which are cheaper.
-
-    At the Nyquist frequency of an even n it is the mean of both signs.
-    """
-    first = np.exp(-2j * np.pi / n * np.asarray(shift))
-    phase = np.ones((*first.shape, n // 2 + 1), np.complex128)
-    phase[..., 1:] = first[..., None]
-    np.multiply.accumulate(phase, axis=-1, out=phase)
-    if n % 2 == 0:
-        phase[..., -1] = phase[..., -1].real
-    return phase
+    """`kernels.half_filter.axis_phases` (..., n//2+1) of shifts (...)."""
+    phase: NDArray[np.complex128] = axis_phases(np.ascontiguousarray(shift).reshape(-1), n)
+    return phase.reshape(*shift.shape, n // 2 + 1)
 
 
 def _both_signs(phase: NDArray[np.complex128], n: int) -> NDArray[np.complex128]:
@@ -105,25 +95,30 @@ def _both_signs(phase: NDArray[np.complex128], n: int) -> NDArray[np.complex128]
 
 def crop_rft2(rft: Complex, n_new: int) -> Complex:
     """Half transforms (..., n, n//2+1) of images cropped or padded to n_new, values kept."""
-    return _resize(rft, n_new, n_full_axes=1)
+    _check_resized(rft, n_new)
+    out = np.empty((*rft.shape[:-2], n_new, n_new // 2 + 1), np.complex64)
+    images, resized = (a.reshape(-1, *a.shape[-2:]) for a in (rft, out))
+    for image, new in zip(images, resized, strict=True):
+        resize(image, np.float32(1.0), new)
+    return out
 
 
 def crop_rft3(rft: Complex, n_new: int) -> Complex:
     """Half transform (n, n, n//2+1) of a volume cropped or padded to n_new, values kept."""
-    return _resize(rft, n_new, n_full_axes=2)
+    _check_resized(rft, n_new)
+    n = len(rft)
+    if n_new == n:
+        return rft.copy()
+    rft = rft[..., : n_new // 2 + 1]
+    for axis in (0, 1):
+        rft = np.moveaxis(_resize_full(np.moveaxis(rft, axis, 0), n_new), 0, axis)
+    return np.ascontiguousarray(_resize_half(rft, n, n_new, (0, 1)))
 
 
-def _resize(rft: Complex, n_new: int, n_full_axes: int) -> Complex:
+def _check_resized(rft: Complex, n_new: int) -> None:
     n = rft.shape[-2]
     if rft.shape[-1] != n // 2 + 1 or n_new < 1:
         raise ValueError(f"cannot resize the half transform {rft.shape} to {n_new} px")
-    if n_new == n:
-        return rft.copy()
-    full_axes = tuple(range(rft.ndim - 1 - n_full_axes, rft.ndim - 1))
-    rft = rft[..., : n_new // 2 + 1]
-    for axis in full_axes:
-        rft = np.moveaxis(_resize_full(np.moveaxis(rft, axis, 0), n_new), 0, axis)
-    return np.ascontiguousarray(_resize_half(rft, n, n_new, full_axes))
 
 
 def _resize_full(rft: Complex, n_new: int) -> Complex:

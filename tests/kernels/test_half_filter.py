@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from sta_mpi.kernels.half_filter import filter_and_shift, shift_stack
+from sta_mpi.kernels.half_filter import filter_and_shift, pad_about_origin, shift_stack
 
 
 @pytest.mark.parametrize(("n", "m"), [(6, 4), (33, 17)])
@@ -18,13 +18,30 @@ def test_filter_and_shift_is_the_product_of_its_factors(n, m):
     np.testing.assert_allclose(half, expected, atol=1e-5)
 
 
-@pytest.mark.parametrize(("m", "n", "h"), [(1, 6, 4), (3, 33, 17)])
-def test_shift_of_a_stack_is_the_product_of_its_factors(m, n, h):
+@pytest.mark.parametrize(("m", "n"), [(1, 6), (3, 33)])
+def test_shifted_stack_is_the_product_with_the_phases(m, n):
     rng = np.random.default_rng(n)
-    stack = (rng.normal(size=(m, n, h)) + 1j * rng.normal(size=(m, n, h))).astype(np.complex64)
-    y, x = (np.exp(2j * np.pi * rng.random((m, size))).astype(np.complex64) for size in (n, h))
+    shape = (m, n, n // 2 + 1)
+    stack = (rng.normal(size=shape) + 1j * rng.normal(size=shape)).astype(np.complex64)
+    shift = rng.normal(0.0, 5.0, (m, 2))
     out = np.empty_like(stack)
-    shift_stack(stack, y, x, out)
-    expected = stack.astype(np.complex128) * y[:, :, None] * x[:, None, :]
+    shift_stack(stack, shift, out)
+    ky, kx = np.fft.fftfreq(n, 1 / n), np.arange(n // 2 + 1)
+    y, x = (np.exp(-2j * np.pi * k * t[:, None] / n)
+            for k, t in ((ky, shift[:, 1]), (kx, shift[:, 0])))
+    if n % 2 == 0:      # both signs of the Nyquist frequency
+        y[:, n // 2], x[:, -1] = y[:, n // 2].real, x[:, -1].real
+    expected = stack * y[:, :, None] * x[:, None, :]
     np.testing.assert_allclose(out, expected, atol=1e-5)
     assert (out != expected).any()
+
+
+@pytest.mark.parametrize(("n", "n_new"), [(8, 8), (7, 7), (8, 12), (7, 12), (8, 9), (7, 8)])
+def test_image_is_padded_about_its_origin(n, n_new):
+    image = np.random.default_rng(n).normal(size=(n, n)).astype(np.float32)
+    expected = np.zeros((n_new, n_new), np.float32)
+    start = n_new // 2 - n // 2
+    expected[start : start + n, start : start + n] = np.fft.fftshift(image)
+    out = np.full((n_new, n_new), np.nan, np.float32)
+    pad_about_origin(image, out)
+    np.testing.assert_array_equal(out, np.fft.ifftshift(expected))

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from sta_mpi.signal.fft import FftPlans
+from sta_mpi.signal.fft import FftPlans, crop_rft2
 from sta_mpi.signal.finer import finer_rft2
 
 
@@ -19,6 +19,15 @@ def test_finer_samples_are_those_of_numpy_of_the_padded_image(n, size):
     plans.box((size, size)).real[...] = 7.0     # what an earlier transform left behind
     error = np.abs(finer_rft2(plans, rft, size) - expected).max()
     assert 0 < error < 1e-5
+
+
+@pytest.mark.parametrize("n", [24, 23])
+def test_finer_samples_of_a_band_are_those_of_the_cropped_transforms(n):
+    rng, plans = np.random.default_rng(n), FftPlans(effort="estimate")
+    rft = plans.rfft2(rng.normal(size=(2, n, n)).astype(np.float32))
+    found = finer_rft2(plans, rft, 32, band_px=16)
+    assert found.shape == (2, 32, 17)
+    np.testing.assert_allclose(found, finer_rft2(plans, crop_rft2(rft, 16), 32), atol=1e-6)
 
 
 def test_images_are_not_padded_to_less_than_they_are():

@@ -86,7 +86,7 @@ def weigh_masked_samples(coefficients: Floats, parts: Parts, tilts: NDArray[np.i
     if any(part.shape != (n_tilts, *shape[1:]) for part in parts):
         raise ValueError(f"parts have shapes {[part.shape for part in parts]}, expected "
                          f"{(n_tilts, *shape[1:])}")
-    if len(tilts) != shape[0] or (len(tilts) and not 0 <= min(tilts) <= max(tilts) < n_tilts):
+    if len(tilts) != shape[0] or (len(tilts) and not 0 <= tilts.min() <= tilts.max() < n_tilts):
         raise ValueError(f"tilts are {tilts}, expected {shape[0]} from 0 to {n_tilts - 1}")
     if share is None:
         share = np.zeros((0, 0), np.float32)
