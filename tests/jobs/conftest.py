@@ -40,13 +40,14 @@ def arguments(commands, plant):
 @pytest.fixture(scope="module")
 def empty_figures():
     """Commands run in this process draw no figures: they take most of the time of a short run."""
-    from matplotlib.figure import Figure
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     pixel = base64.b64decode(
         "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNgAAAAAgABSK+kcQAAAABJRU5ErkJg"
         "gg==")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Figure, "savefig", lambda figure, stream, **options: stream.write(pixel))
+        patch.setattr(FigureCanvasAgg, "print_png",
+                      lambda canvas, stream, **options: stream.write(pixel))
         yield
 
 
