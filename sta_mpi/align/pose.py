@@ -65,6 +65,14 @@ class PolishSettings:
         return np.diag([turn + tilt, turn + tilt, turn, move, move, move])
 
 
+def information_of(free: tuple[bool, ...], information: Floats) -> Floats:
+    """Rows and columns (n, n) of the n free parameters of an information (6, 6)."""
+    if all(free):
+        return information
+    searched = np.flatnonzero(free)
+    return information[np.ix_(searched, searched)]
+
+
 class Restraint:
     """Priors and limits around a pose.
 

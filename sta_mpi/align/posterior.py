@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sta_mpi.align.polish import PolishResult, PolishSettings
+from sta_mpi.align.pose import information_of
 
 Floats = NDArray[np.float64]
 
@@ -33,9 +34,8 @@ def log_evidence(result: PolishResult, settings: PolishSettings) -> float:
                                  are not searched have no volume
     """
     height = result.score + result.log_prior
-    free = np.flatnonzero(settings.free)
-    values = np.linalg.eigvalsh(
-        (result.information + settings.prior_information())[np.ix_(free, free)])
+    values = np.linalg.eigvalsh(information_of(
+        settings.free, result.information + settings.prior_information()))
     if not np.isfinite(values).all() or values[-1] <= 0:
         return height
     # flat directions (an axis of symmetry) have the same volume in every mode: they cancel

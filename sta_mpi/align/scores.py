@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from sta_mpi.align.observation import BoxSamples, TiltSamples
 from sta_mpi.align.reference import shell_means
+from sta_mpi.kernels.half_filter import multiply_pairs
 from sta_mpi.signal.radial import RadialGrid, radial_grid
 
 Floats = NDArray[np.float64]
@@ -50,8 +51,11 @@ def flat_gain(samples: TiltSamples | BoxSamples, reference_power: Floats) -> Flo
 def with_gain(samples: Samples, gain: Floats) -> Samples:
     """Samples multiplied, data and weight alike, by a curve over shells (n//2+1,)."""
     curve = _grid_of(samples).spread_shells(gain)
-    return replace(samples, data_rft=samples.data_rft * curve,
-                   weight_rft=samples.weight_rft * curve)
+    data, weight = np.empty_like(samples.data_rft), np.empty_like(samples.weight_rft)
+    pairs = samples.data_rft, samples.weight_rft, data, weight
+    given, own, out, out_weight = (a.reshape(-1, curve.size) for a in pairs)
+    multiply_pairs(given, own, curve.reshape(-1), out, out_weight)
+    return replace(samples, data_rft=data, weight_rft=weight)
 
 
 def without_wedge(samples: Samples) -> Samples:

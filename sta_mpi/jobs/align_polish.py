@@ -13,7 +13,7 @@ from sta_mpi.align.multi_start import MARGIN, polish_best_steps
 from sta_mpi.align.observation import BoxSamples, TiltSamples
 from sta_mpi.align.polish import Asked, PolishResult, PolishSettings, Pose
 from sta_mpi.align.polish_batch import OneByOne, Particles, run_together
-from sta_mpi.align.pose import Restraint
+from sta_mpi.align.pose import Restraint, information_of
 from sta_mpi.align.posterior import log_evidence, mode_weights, retained
 from sta_mpi.align.reference import Reference
 from sta_mpi.align.settle import outlook_steps
@@ -109,6 +109,7 @@ class PolishSearcher:
             max_angle_deg=None if search.is_global or not any(free[:3]) else search.max_angle_deg,
             max_shift_px=search.max_shift_A / voxel_A if any(free[3:]) else None,
             max_tilt_deg=_tilt_limit(search), free=free)
+        self._counts: dict[tuple[int, bytes], NDArray[np.int64]] = {}
         self._global = GlobalStarts(setup, search, self.references) if search.is_global else None
 
     def align(self, rows: NDArray[np.intp], half: int) -> Iterator[Found]:
@@ -223,11 +224,15 @@ class PolishSearcher:
         samples, setup = particle.samples, self._setup
         if isinstance(samples, BoxSamples) or not setup.parameters.dose_weighting:
             return None
-        series = setup.inputs.series[int(setup.inputs.particles.i_tomo[particle.row])]
-        limits = dose_limits(
-            series.pre_dose_e_per_A2[samples.tilts], setup.sizes.box_px, setup.sizes.voxel_A,
-            DOSE_SHARE, series.b_factor_per_dose_A2, series.ctf_b_factor_A2[samples.tilts])
-        return sample_counts(self._tilt_layout, limits)
+        i_series = int(setup.inputs.particles.i_tomo[particle.row])
+        key = i_series, samples.tilts.tobytes()
+        if key not in self._counts:
+            series = setup.inputs.series[i_series]
+            limits = dose_limits(
+                series.pre_dose_e_per_A2[samples.tilts], setup.sizes.box_px, setup.sizes.voxel_A,
+                DOSE_SHARE, series.b_factor_per_dose_A2, series.ctf_b_factor_A2[samples.tilts])
+            self._counts[key] = sample_counts(self._tilt_layout, limits)
+        return self._counts[key]
 
     def _polish(self, problem: PoseFunction, k: int, starts: list[Pose], around: Pose,
                 count: NDArray[np.int64] | None, is_kept: bool
@@ -286,7 +291,7 @@ def uncertainty(information: Floats, free: tuple[bool, ...] = (True,) * 6
     """
     searched = np.flatnonzero(free)
     try:
-        covariance = np.linalg.inv(information[np.ix_(searched, searched)])
+        covariance = np.linalg.inv(information_of(free, information))
     except np.linalg.LinAlgError:
         return float("nan"), float("nan")
     variance = np.diag(covariance)

@@ -1,5 +1,6 @@
 """Run one command: runtime, folder, job, report, exit code."""
 
+import gc
 import importlib
 import sys
 import time
@@ -48,7 +49,7 @@ def on_root(runtime: Any, function: Callable[[], T]) -> T:
 def run_command(command: str, parameters: JobParameters, runtime: Any) -> int:
     """Run `command` in its output folder; collective. Errors are raised alike on all ranks."""
     started = time.time()
-    job = importlib.import_module(f"sta_mpi.jobs.{command.replace('-', '_')}")
+    job = _imported(command)
     if getattr(parameters, "dry_run", False):
         on_root(runtime, lambda: _print_numbers(job.describe(parameters)))
         return EXIT_OK
@@ -59,6 +60,22 @@ def run_command(command: str, parameters: JobParameters, runtime: Any) -> int:
         return _run_in(folder, job, parameters, runtime, started)
     finally:
         lock.release()
+
+
+def _imported(command: str) -> Any:
+    """Module of a command, imported without looking for garbage among 200,000 objects that stay.
+
+    After the first command they are kept out of later collections too, each of which would look
+    at all of them. After later ones nothing is: results of an earlier command of a chain may be
+    garbage by then, and would never be freed.
+    """
+    gc.disable()
+    try:
+        return importlib.import_module(f"sta_mpi.jobs.{command.replace('-', '_')}")
+    finally:
+        if not gc.get_freeze_count():
+            gc.freeze()
+        gc.enable()
 
 
 def _run_in(folder: JobFolder, job: Any, parameters: JobParameters, runtime: Any, started: float

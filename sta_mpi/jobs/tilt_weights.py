@@ -34,7 +34,9 @@ def no_weights(setup: Setup) -> Floats:
 def add_weights(total: Floats, i_tomo: int, samples: Any) -> None:
     """Add what a particle's tilts weigh; merged boxes have no tilts."""
     if isinstance(samples, TiltSamples):
-        mean = samples.weight_rft.mean(axis=(1, 2), dtype=np.float64)
+        # sums of neighbours first: as good in single precision, and several times as fast
+        weight = samples.weight_rft
+        mean = weight.reshape(len(weight), -1).sum(axis=1) / np.float64(weight[0].size)
         total[i_tomo, samples.tilts] += np.stack([mean, np.ones_like(mean)], axis=1)
 
 

@@ -19,6 +19,17 @@ def filter_and_shift(half, factor, phase_y, phase_x):
 
 
 @cpu_kernel
+def multiply_pairs(data, weight, curve, out, out_weight):
+    """Fill out and out_weight with data (m, p) complex64 and weight (m, p) times curve (p,)."""
+    for i in range(data.shape[0]):
+        for j in range(data.shape[1]):
+            value = data[i, j]
+            out[i, j] = complex(value.real * curve[j], value.imag * curve[j])
+        for j in range(data.shape[1]):
+            out_weight[i, j] = weight[i, j] * curve[j]
+
+
+@cpu_kernel
 def axis_phases(shift_px, n):
     """exp(-2 pi i k t / n) (m, n//2+1) complex128 of shifts t (m,), k from 0 on.
 
