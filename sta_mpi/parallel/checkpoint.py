@@ -219,12 +219,15 @@ class CheckpointStore:
 
     def _write_message(self, path: Path, n_bytes: int, error: OSError) -> str:
         code = error.errno
-        free = shutil.disk_usage(self.folder).free if self.folder.is_dir() else 0
         cause = os.strerror(code) if code is not None and code in NO_SPACE else str(error)
-        return (f"checkpoint {path} could not be written: {cause} "
-                f"(it needs about {n_bytes / 2**20:.1f} MiB, {free / 2**20:.1f} MiB are free). "
-                "Checkpoints before it are intact: make room or correct the permissions, then "
-                "run the same command to go on")
+        said = f"checkpoint {path} could not be written: {cause}"
+        if not self.folder.is_dir():
+            return (f"{said}. Its folder cannot be made, or was removed or unmounted while the job "
+                    "ran. Correct that, then run the same command: it goes on from what is left")
+        free = shutil.disk_usage(self.folder).free
+        return (f"{said} (it needs about {n_bytes / 2**20:.1f} MiB, {free / 2**20:.1f} MiB are "
+                "free). Checkpoints before it are intact: make room or correct the permissions, "
+                "then run the same command to go on")
 
     def _take_lock(self) -> None:
         """Keep a second run of the same command from writing the same folder."""
