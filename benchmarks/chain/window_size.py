@@ -1,5 +1,7 @@
 """What a larger window around particles is worth: FSC with the truth for several windows.
 
+The last row has the largest window for the first tilts alone, and smaller ones as the dose grows.
+
     OMP_NUM_THREADS=1 python benchmarks/chain/window_size.py [NOISE_SD]
 
 One phantom, 3 series of 41 tilts, 48 particles, box 40 px of 4 Å, 3 µm defocus; simulated
@@ -16,6 +18,7 @@ from sta_mpi.align.transfer import Weighting
 from sta_mpi.data import Optics, TiltSeries
 from sta_mpi.geometry.projection import projection_from_angles
 from sta_mpi.geometry.rotations import random_rotations
+from sta_mpi.jobs.window_size import window_edges_px
 from sta_mpi.kernels.gridding import correct_gridding
 from sta_mpi.signal.fft import FftPlans
 from sta_mpi.signal.fsc import fsc
@@ -56,7 +59,7 @@ def make_series(noise_sd):
             g.b_factor_per_dose_A2, g.tomogram_size_px, g.image_size_px), xyz_A, R_p2t, images
 
 
-def average(world, window_px):
+def average(world, window_px, is_by_dose=False):
     """Map of all particles at their true poses."""
     sums = np.zeros((GRID, GRID, GRID // 2 + 1, 4), np.float32)
     for series, xyz_A, R_p2t, images in world:
@@ -65,11 +68,11 @@ def average(world, window_px):
         noise = np.stack([noise_spectrum(((image - m) / s).astype(np.float32), 128)
                           for image, m, s in zip(images, mean, sd, strict=True)])
         observer = SeriesObserver(series, mean, sd, noise, Frame(BOX, window_px, 1, PIXEL_A),
-                                  Weighting(), PLANS)
+                                  Weighting(), PLANS, window_edges_px(
+                                      BOX, window_px, PIXEL_A, series, is_by_dose))
         for xyz, R in zip(xyz_A, R_p2t, strict=True):
             tilts = observer.visible_tilts(xyz)
-            observer.observe(images, xyz, tilts, "p").samples(GRID).insert(
-                sums, R, GRID // 2 - 1)
+            observer.observe(images, xyz, tilts, "p").samples(GRID).insert(sums, GRID, R)
     num, den = sums[..., 0] + 1j * sums[..., 1], sums[..., 2].astype(float)
     mean_den = shell_mean(sum(plane_shell_sums(den[z], GRID, z) for z in range(GRID)))
     rft = np.stack([divide_plane(num[z], den[z], GRID, z, mean_den, None) for z in range(GRID)])
@@ -82,9 +85,10 @@ def main(noise_sd):
     world = list(make_series(noise_sd))
     truth = PHANTOM.truth_map(BOX, PIXEL_A)
     print("| window [px] | shells 2-7 | 8-12 | 13-19 of 20 |\n| --- | --- | --- | --- |")
-    for window in WINDOWS:
-        curve = fsc(average(world, window), truth)
-        print(f"| {window} | {curve[2:8].mean():.3f} | {curve[8:13].mean():.3f} "
+    for window, is_by_dose in [*((w, False) for w in WINDOWS), (WINDOWS[-1], True)]:
+        curve = fsc(average(world, window, is_by_dose), truth)
+        name = f"{window}, by dose" if is_by_dose else f"{window}"
+        print(f"| {name} | {curve[2:8].mean():.3f} | {curve[8:13].mean():.3f} "
               f"| {curve[13:20].mean():.3f} |")
 
 

@@ -20,7 +20,7 @@ from sta_mpi.data import Optics, TiltSeries
 from sta_mpi.geometry.projection import projection_from_angles
 from sta_mpi.jobs.particle_store import ParticleStore
 from sta_mpi.jobs.store_plan import StorePlan
-from sta_mpi.jobs.window_size import cut_size_px
+from sta_mpi.jobs.window_size import cut_size_px, window_edges_px
 from sta_mpi.signal.fft import FftPlans
 from sta_mpi.simulate.series import SeriesPlan, planned_series
 
@@ -47,7 +47,8 @@ def make_source(box: int, voxel_A: float) -> tuple[SimpleNamespace, FftPlans]:
     images = list(rng.normal(size=(n, IMAGE_PX, IMAGE_PX)).astype(np.float32))
     cut, plans = cut_size_px(box, voxel_A, [series]), FftPlans(effort="measure")
     observer = SeriesObserver(series, np.zeros(n), np.ones(n), np.ones((n, 129)),
-                              Frame(box, cut, 1, voxel_A), Weighting(), plans)
+                              Frame(box, cut, 1, voxel_A), Weighting(), plans,
+                              window_edges_px(box, cut, voxel_A, series, True))
     return SimpleNamespace(
         kind="tilt-series", model_group=lambda row: 0, prepare=lambda runtime, plans: None,
         cut_px=cut,

@@ -43,7 +43,7 @@ class Frame:
     Parameters
     ----------
     box_px : int       edge n of the maps [binned px]
-    cut_px : int       edge of the patches [binned px], room for the CTF's delocalisation
+    cut_px : int       edge of the largest patches [binned px], room for the CTF's delocalisation
     binning : int      unbinned pixels a binned pixel
     voxel_A : float    binned pixel
     edge_px : float    width of the soft edge of the circle put on patches
@@ -54,11 +54,6 @@ class Frame:
     binning: int
     voxel_A: float
     edge_px: float = 5.0
-
-    @property
-    def window(self) -> Window:
-        """How patches are transformed: their boxes alone come back."""
-        return Window(self.cut_px, self.box_px)
 
     @property
     def circle_A(self) -> float:
@@ -127,6 +122,19 @@ class BoxObservation:
                           on_finer_grid(self.merged.weight_rft, size_px), self.merged.R_box2t)
 
 
+@dataclass(frozen=True)
+class _Cut:
+    """What windows of one edge need: their transforms, aberrations to undo, and parts.
+
+    Parts are pairs of (centred window or box, its array with the origin at index 0).
+    """
+
+    window: Window
+    odd: Transforms | None
+    window_parts: list[tuple[tuple[slice, ...], tuple[slice, ...]]]
+    box_parts: list[tuple[tuple[slice, ...], tuple[slice, ...]]]
+
+
 class SeriesObserver:
     """Cuts and weights the particles of one tilt series.
 
@@ -136,10 +144,13 @@ class SeriesObserver:
     mean, sd : (n_tilts,) float64             of each image before it was binned
     noise : (n_tilts, n_shells) float64       noise power a shell of the image scaled to
                                               sd 1, from 0 to Nyquist of the unbinned image
+    edges_px : (n_tilts,) int or None         edge of the window of each tilt, from the box to
+                                              frame.cut_px [binned px]; None: frame.cut_px
     """
 
     def __init__(self, series: TiltSeries, mean: Floats, sd: Floats, noise: Floats,
-                 frame: Frame, weighting: Weighting, plans: FftPlans) -> None:
+                 frame: Frame, weighting: Weighting, plans: FftPlans,
+                 edges_px: NDArray[np.intp] | None = None) -> None:
         if (sd <= 0).any():
             tilt = int(np.flatnonzero(sd <= 0)[0])
             raise DataError(f"tilt series {series.name}, tilt {tilt + 1}: all pixels are equal. "
@@ -150,11 +161,9 @@ class SeriesObserver:
                                    frame.circle_A)
         self._circle = np.fft.ifftshift(soft_circle(
             frame.box_px, frame.box_px / 2 - frame.edge_px, frame.edge_px))
-        self._odd = self.model.odd_phases(frame.cut_px)
-        self._window_parts = parts_about_origin(frame.cut_px, frame.cut_px)
-        self._box_parts = [(of_window, of_box) for (_, of_window), (_, of_box) in zip(
-            parts_about_origin(frame.box_px, frame.cut_px),
-            parts_about_origin(frame.box_px, frame.box_px), strict=True)]
+        self._edges_px = (np.full(series.n_tilts, frame.cut_px) if edges_px is None
+                          else edges_px)
+        self._cuts = {edge: self._cut(edge) for edge in set(self._edges_px.tolist())}
 
     def visible_tilts(self, xyz_A: Floats) -> NDArray[np.intp]:
         """Tilts whose image holds the particle's whole box."""
@@ -162,6 +171,15 @@ class SeriesObserver:
         margin = self.frame.box_px * self.frame.binning / 2
         seen = is_visible(self.series.position_px(xyz_A), self.series.image_size_px, margin)
         return np.flatnonzero(seen)
+
+    def _cut(self, edge_px: int) -> _Cut:
+        """What windows of this edge need."""
+        box_px = self.frame.box_px
+        boxes = zip(parts_about_origin(box_px, edge_px), parts_about_origin(box_px, box_px),
+                    strict=True)
+        return _Cut(Window(edge_px, box_px), self.model.odd_phases(edge_px),
+                    parts_about_origin(edge_px, edge_px),
+                    [(of_window, of_box) for (_, of_window), (_, of_box) in boxes])
 
     def observe(self, images: Sequence[NDArray], xyz_A: Floats, tilts: NDArray[np.intp],
                 name: str, motion_A: Floats | None = None) -> TiltObservation:
@@ -177,29 +195,38 @@ class SeriesObserver:
             position = position + moved[:, :2] / self.series.pixel_A
         position = position / frame.binning
         rounded = np.floor(position + 0.5).astype(np.int64)
-        phase_y, phase_x = axis_shift_phases(frame.cut_px, rounded - position)
-        # minus: protein is dark on disk, bright inside; both transforms are to be orthonormal
-        phase_y *= (-1.0 / (self.sd[tilts] * frame.cut_px**2 * frame.box_px))[:, None]
-        phase_y, phase_x = phase_y.astype(np.complex64), phase_x.astype(np.complex64)
+        edges_px = self._edges_px[tilts]
         # one tilt after the other in the buffers of the transforms: no stack leaves the cache
-        box, patch = self.plans.window(frame.window), self.plans.box((frame.box_px,) * 2)
+        patch = self.plans.box((frame.box_px,) * 2)
         transforms = np.empty((len(tilts), *patch.half.shape), np.complex64)
-        filters = self.model.filters(frame.cut_px, xyz_A, tilts)
-        for i, (tilt, factor) in enumerate(zip(tilts, filters, strict=True)):
-            window = window_of(images[tilt], rounded[i], frame.cut_px)
-            for source, target in self._window_parts:
-                np.subtract(window[source], np.float32(self.mean[tilt]), out=box.real[target])
-            box.to_half()
-            self._check(box.half[0, 0], int(tilt), name)
-            filter_and_shift(box.half, factor, phase_y[i], phase_x[i])
-            if self._odd is not None:
-                box.half *= self._odd
-            box.to_real()
-            for source, target in self._box_parts:
-                np.multiply(box.real[source], self._circle[target], out=patch.real[target])
+        filters = self.model.filters(edges_px, xyz_A, tilts)
+        for i, (tilt, edge, factor) in enumerate(zip(tilts.tolist(), edges_px.tolist(), filters,
+                                                     strict=True)):
+            window = window_of(images[tilt], rounded[i], edge)
+            self._to_patch(window, rounded[i] - position[i], factor, tilt, name, patch.real)
             patch.to_half()
             transforms[i] = patch.half
         return TiltObservation(self.model, self.plans, transforms, xyz_A, tilts)
+
+    def _to_patch(self, window: NDArray, shift_px: Floats, factor: Images, tilt: int, name: str,
+                  patch: Images) -> None:
+        """Fill the patch of the box with a window that is moved, filtered and masked."""
+        cut, edge = self._cuts[len(window)], len(window)
+        box = self.plans.window(cut.window)
+        for source, target in cut.window_parts:
+            np.subtract(window[source], np.float32(self.mean[tilt]), out=box.real[target])
+        box.to_half()
+        self._check(box.half[0, 0], tilt, name)
+        phase_y, phase_x = axis_shift_phases(edge, shift_px)
+        # minus: protein is dark on disk, bright inside; both transforms are to be orthonormal
+        phase_y *= -1.0 / (self.sd[tilt] * edge**2 * self.frame.box_px)
+        filter_and_shift(box.half, factor, phase_y.astype(np.complex64),
+                         phase_x.astype(np.complex64))
+        if cut.odd is not None:
+            box.half *= cut.odd
+        box.to_real()
+        for source, target in cut.box_parts:
+            np.multiply(box.real[source], self._circle[target], out=patch[target])
 
     def _check(self, total: np.complexfloating, tilt: int, name: str) -> None:
         if not np.isfinite(total):

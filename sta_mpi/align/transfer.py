@@ -80,7 +80,7 @@ class TransferModel:
         self._of_masked: dict[int, tuple[Images, Images, Images]] = {}
         self._static: dict[int, Images] = {}
         self._inverse_noise: dict[int, Images] = {}
-        self._without_ctf: dict[int, Images] = {}
+        self._without_ctf: dict[tuple[int, int], Images] = {}
         self._at_centre: dict[int, tuple[Floats, Floats | None]] = {}
         self._coarser: dict[float, TransferModel] = {}
 
@@ -109,20 +109,35 @@ class TransferModel:
             self._inverse_noise[n_px] = 1.0 / spectrum_images(self._noise, n_px)
         return self._inverse_noise[n_px][tilts]
 
-    def filters(self, n_px: int, xyz_A: Floats, tilts: NDArray[np.intp]) -> Iterator[Images]:
-        """a / sigma^2 of each of `tilts` in turn, (n, n//2+1), until the next is asked for."""
-        if n_px not in self._without_ctf:
-            static = transfer_without_ctf(self.series, n_px, self.voxel_A, self.weighting)
-            static /= spectrum_images(self._noise, n_px)
-            self._without_ctf[n_px] = static
-        static = self._without_ctf[n_px]
+    def filters(self, edges_px: NDArray[np.intp], xyz_A: Floats, tilts: NDArray[np.intp]
+                ) -> Iterator[Images]:
+        """a / sigma^2 of each of `tilts` in turn, (n, n//2+1), until the next is asked for.
+
+        `edges_px` (m,) are the sizes n of the grids of these tilts.
+        """
+        sizes = set(edges_px.tolist())
+        for n_px in sizes:
+            self._prepare_filters(n_px, tilts[edges_px == n_px])
+        statics = (self._without_ctf[size, tilt]
+                   for size, tilt in zip(edges_px.tolist(), tilts.tolist(), strict=True))
         if not self.weighting.ctf:
-            yield from static[tilts]
+            yield from statics
             return
-        polynomial, extra = self._phase(n_px, xyz_A, tilts)
-        out = np.empty((1, *static.shape[1:]), np.float32)
-        for i, tilt in enumerate(tilts):
-            yield ctf_image_stack(polynomial[i : i + 1], n_px, extra, static[tilt][None], out)[0]
+        phases = {n_px: self._phase(n_px, xyz_A, tilts) for n_px in sizes}
+        out = {n_px: np.empty((1, n_px, n_px // 2 + 1), np.float32) for n_px in sizes}
+        for i, (static, n_px) in enumerate(zip(statics, edges_px.tolist(), strict=True)):
+            polynomial, extra = phases[n_px]
+            yield ctf_image_stack(polynomial[i : i + 1], n_px, extra, static[None], out[n_px])[0]
+
+    def _prepare_filters(self, n_px: int, tilts: NDArray[np.intp]) -> None:
+        """Keep a / sigma^2 without the CTF of tilts on a grid."""
+        new = [tilt for tilt in tilts.tolist() if (n_px, tilt) not in self._without_ctf]
+        if new:
+            static = transfer_without_ctf(
+                self.series.select_tilts(np.array(new)), n_px, self.voxel_A, self.weighting)
+            static /= spectrum_images(self._noise[new], n_px)
+            self._without_ctf |= {(n_px, tilt): image
+                                  for tilt, image in zip(new, static, strict=True)}
 
     def weight(self, n_px: int, xyz_A: Floats, tilts: NDArray[np.intp]) -> Images:
         """a^2 / sigma^2, (m, n, n//2+1)."""

@@ -14,8 +14,9 @@ from sta_mpi.errors import DataError, InputError
 from sta_mpi.jobs.inputs import InputSet
 from sta_mpi.jobs.sources import ObservationOptions, within_dose
 from sta_mpi.jobs.tilt_images import check_image_numbers, finite_pixels, series_images
+from sta_mpi.jobs.window_size import window_edges_px
 from sta_mpi.signal.binning import binned_image
-from sta_mpi.signal.fft import FftPlans, Shape
+from sta_mpi.signal.fft import FftPlans, Shape, Window
 from sta_mpi.signal.noise import noise_spectrum
 
 Floats = NDArray[np.float64]
@@ -37,8 +38,15 @@ class TiltSeriesSource:
     _observers: dict[int, SeriesObserver] = field(default_factory=dict)
 
     def fft_shapes(self) -> list[Shape]:
-        """Windows and the patches cut out of them."""
-        return [self.options.frame.window]
+        """Windows that patches are cut out of."""
+        edges = {edge for ts in self.inputs.used_series for edge in self._edges_px(ts).tolist()}
+        return [Window(edge, self.options.frame.box_px) for edge in sorted(edges)]
+
+    def _edges_px(self, ts: TiltSeries) -> NDArray[np.intp]:
+        """Edge of the window of each tilt; without a CTF nothing is delocalised."""
+        frame, weighting = self.options.frame, self.options.weighting
+        return window_edges_px(frame.box_px, frame.cut_px, frame.voxel_A, ts,
+                               weighting.ctf and weighting.dose)
 
     def gain(self, half: int) -> float:
         """Tilt images are scaled to sd 1 when they are cut."""
@@ -119,7 +127,7 @@ class TiltSeriesSource:
             self._observers[i_tomo] = SeriesObserver(
                 self.inputs.series[i_tomo], slot.mean.astype(float), slot.sd.astype(float),
                 slot.noise.astype(float), self.options.frame, self.options.weighting,
-                self._plans)
+                self._plans, self._edges_px(self.inputs.series[i_tomo]))
         return self._observers[i_tomo]
 
     def _images(self, ts: TiltSeries, flat: NDArray[np.float32]) -> "SeriesImages":

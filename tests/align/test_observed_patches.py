@@ -14,7 +14,7 @@ MEAN, SD = np.array([10.0, -3.0, 0.5]), np.array([2.0, 5.0, 0.25])
 AT_A = np.array([7.3, -4.1, 11.0])
 
 
-def observer(box: int, cut: int) -> SeriesObserver:
+def observer(box: int, cut: int, edges_px: np.ndarray | None = None) -> SeriesObserver:
     """White noise of another power in each tilt, no CTF, no damping."""
     zero, size = np.zeros(len(TILTS)), (IMAGE, IMAGE, 64)
     P = projection_from_angles(zero, TILTS, zero, np.zeros((len(TILTS), 2)), size, PIXEL_A)
@@ -26,7 +26,7 @@ def observer(box: int, cut: int) -> SeriesObserver:
     noise = np.array([1.0, 4.0, 0.25])[:, None] * np.ones((1, IMAGE // 2 + 1))
     return SeriesObserver(series, MEAN, SD, noise, Frame(box, cut, 1, PIXEL_A),
                           Weighting(ctf=False, dose=False, scale=False),
-                          FftPlans(effort="estimate"))
+                          FftPlans(effort="estimate"), edges_px)
 
 
 def by_numpy(image, centre_px, box, cut, mean, sd, noise):
@@ -47,15 +47,31 @@ def by_numpy(image, centre_px, box, cut, mean, sd, noise):
                         norm="ortho")
 
 
+def largest_errors(seen: SeriesObserver, box: int, edges_px: dict[int, int]) -> list[float]:
+    """Of the transforms of tilts that are cut with these edges, relative to numpy's."""
+    images = np.random.default_rng(box).normal(size=(len(TILTS), IMAGE, IMAGE))
+    images = (images * SD[:, None, None] + MEAN[:, None, None]).astype(np.float32)
+    tilts = np.array(list(edges_px))
+    found = seen.observe(list(images), AT_A, tilts, "p").transforms
+    centre_px, noise = seen.series.position_px(AT_A), (1.0, 4.0, 0.25)
+    errors = []
+    for transform, tilt in zip(found, tilts, strict=True):
+        expected = by_numpy(images[tilt], centre_px[tilt], box, edges_px[tilt], MEAN[tilt],
+                            SD[tilt], noise[tilt])
+        assert np.abs(centre_px[tilt] % 1 - 0.5).min() < 0.45    # a part of a pixel is moved
+        errors.append(float(np.abs(transform - expected).max() / np.abs(expected).max()))
+    return errors
+
+
 @pytest.mark.parametrize(("box", "cut"), [(24, 48), (24, 25), (25, 48), (32, 32)])
 def test_transforms_of_patches_are_those_of_the_steps_in_numpy(box, cut):
-    images = np.random.default_rng(box + cut).normal(size=(len(TILTS), IMAGE, IMAGE))
-    images = (images * SD[:, None, None] + MEAN[:, None, None]).astype(np.float32)
-    seen = observer(box, cut)
-    found = seen.observe(list(images), AT_A, np.array([0, 2]), "p").transforms
-    centre_px = seen.series.position_px(AT_A)
-    for transform, tilt, noise in zip(found, (0, 2), (1.0, 0.25), strict=True):
-        expected = by_numpy(images[tilt], centre_px[tilt], box, cut, MEAN[tilt], SD[tilt], noise)
-        assert np.abs(centre_px[tilt] % 1 - 0.5).min() < 0.45    # a part of a pixel is moved
-        error = np.abs(transform - expected).max() / np.abs(expected).max()
-        assert 0 < error < 1e-6
+    errors = largest_errors(observer(box, cut), box, {0: cut, 2: cut})
+    assert 0 < min(errors) <= max(errors) < 1e-6
+
+
+def test_each_tilt_is_cut_with_a_window_of_its_own():
+    edges_px = {0: 48, 1: 30, 2: 24}
+    seen = observer(24, 48, np.array(list(edges_px.values())))
+    errors = largest_errors(seen, 24, edges_px)
+    assert 0 < min(errors) <= max(errors) < 1e-6
+    assert max(largest_errors(seen, 24, dict.fromkeys(edges_px, 48))) > 1e-2

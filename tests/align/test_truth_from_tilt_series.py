@@ -16,6 +16,8 @@ from sta_mpi.align.transfer import Weighting
 from sta_mpi.data import Optics, TiltSeries
 from sta_mpi.geometry.projection import projection_from_angles
 from sta_mpi.geometry.rotations import random_rotations
+from sta_mpi.jobs import window_size
+from sta_mpi.jobs.window_size import window_edges_px
 from sta_mpi.kernels.gridding import correct_gridding
 from sta_mpi.signal.binning import binned_image
 from sta_mpi.signal.fft import FftPlans
@@ -68,8 +70,11 @@ def as_tilt_series(g):
         g.b_factor_per_dose_A2, g.tomogram_size_px, g.image_size_px)
 
 
-def average(world, change=lambda ts: ts, move_A=(0.0, 0.0, 0.0)):
-    """Average all particles with true poses; `change` plants a mistake in the metadata."""
+def average(world, change=lambda ts: ts, move_A=(0.0, 0.0, 0.0), is_by_dose=False):
+    """Average all particles with true poses; `change` plants a mistake in the metadata.
+
+    Windows of 80 px, or smaller ones for tilts whose dose has damped what is farthest away.
+    """
     sums = np.zeros((GRID, GRID, GRID // 2 + 1, 4), np.float32)
     for geometry, xyz_A, R_p2t, images in world:
         ts = change(as_tilt_series(geometry))
@@ -79,7 +84,8 @@ def average(world, change=lambda ts: ts, move_A=(0.0, 0.0, 0.0)):
                           in zip(images, mean.astype(np.float32), sd.astype(np.float32),
                                  strict=True)])
         observer = SeriesObserver(ts, mean, sd, noise, Frame(BOX, 80, 1, PIXEL_A),
-                                  Weighting(), PLANS)
+                                  Weighting(), PLANS,
+                                  window_edges_px(BOX, 80, PIXEL_A, ts, is_by_dose))
         for xyz, R in zip(xyz_A, R_p2t, strict=True):
             at = xyz + np.array(move_A)
             tilts = observer.visible_tilts(at)
@@ -192,3 +198,13 @@ def test_shift_of_half_a_pixel_is_detected(world):
     half = 0.5 * PIXEL_A
     wrong = truth_curve(invert(average(world, move_A=(half, half, half)))[0])
     assert high_band(wrong) < high_band(right) - 0.01
+
+
+def test_windows_that_shrink_as_the_dose_grows_lose_nothing(world, monkeypatch):
+    # half of the power, where jobs give up a hundredth: in this short series nothing falls below
+    monkeypatch.setattr(window_size, "DAMPED", 0.5)
+    edges_px = window_edges_px(BOX, 80, PIXEL_A, as_tilt_series(world[0][0]), True)
+    assert np.mean(edges_px**2) < 0.8 * 80**2
+    whole, smaller = (truth_curve(invert(average(world, is_by_dose=is_by_dose))[0])
+                      for is_by_dose in (False, True))
+    assert 0 < np.abs(smaller - whole)[2:17].max() < 0.01

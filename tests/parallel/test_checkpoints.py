@@ -213,7 +213,7 @@ def test_write_error_keeps_the_old_checkpoint_and_leaves_no_temporary(tmp_path, 
 def test_folder_that_cannot_be_made_is_a_resource_error(tmp_path):
     (tmp_path / "file").write_text("not a folder")
     store = CheckpointStore(tmp_path / "file" / "ck", "cmd", interval_s=0.0)
-    with pytest.raises(ResourceError, match="could not be written: .*file/ck") as caught:
+    with pytest.raises(ResourceError, match=r"could not be written: .*file/ck") as caught:
         run_job(Job(), Runtime(), checkpoints=store)
     assert "Its folder cannot be made, or was removed" in str(caught.value)
     assert "free" not in str(caught.value)
