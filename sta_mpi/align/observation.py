@@ -10,7 +10,7 @@ needs is `data = a X / sigma^2` and `weight = a^2 / sigma^2`. A RELION pseudo-su
 is the same pair with sigma = 1, as 2D stack or merged in a 3D box.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -63,6 +63,8 @@ class TiltSamples:
     low : TiltSamples or None              low frequencies at half the spacing, (m, 64, 33), to
                                            be inserted with those of the box; both have their
                                            `shares` in the sums that they are made for
+    limit_px : (m,) float64 or None        radius up to which each tilt is inserted, as its dose
+                                           leaves little signal beyond [index units]; None: all
     """
 
     data_rft: Transform
@@ -70,6 +72,7 @@ class TiltSamples:
     rotation: NDArray[np.float64]
     tilts: NDArray[np.intp]
     low: "TiltSamples | None" = None
+    limit_px: NDArray[np.float64] | None = None
 
     @property
     def n_slices(self) -> int:
@@ -80,13 +83,18 @@ class TiltSamples:
         """Add the slices to Fourier sums of edge `n_sums` of the particle's own axes."""
         axes = np.ascontiguousarray((self.rotation @ R_p2t)[:, :2])
         n = self.data_rft.shape[1]
-        if self.low is None:
-            insert_slices(sums, self.data_rft, self.weight_rft, axes, n // 2 - 1, n_sums / n)
-            return
-        pad = n_sums / n
-        insert_slices(sums, self.data_rft, self.weight_rft, axes, n / 2 - 0.5, pad)
-        insert_slices(sums, self.low.data_rft, self.low.weight_rft, axes, 2 * _BOX_BEGIN_PX,
-                      pad / 2)
+        pad, low = n_sums / n, self.low
+        radius = n // 2 - 1 if low is None else n / 2 - 0.5
+        insert_slices(sums, self.data_rft, self.weight_rft, axes, self._within(radius), pad)
+        if low is not None:
+            insert_slices(sums, low.data_rft, low.weight_rft, axes,
+                          low._within(2 * _BOX_BEGIN_PX), pad / 2)
+
+    def _within(self, radius_px: float) -> float | NDArray[np.float64]:
+        """The radius up to which the tilts are inserted, at most this."""
+        if self.limit_px is None:
+            return radius_px
+        return np.minimum(self.limit_px, radius_px)
 
     def centred(self, shift_xyz_px: NDArray[np.float64]) -> "TiltSamples":
         """Samples with a particle that lies at `shift_xyz_px` (tomogram axes) at the origin."""
@@ -96,7 +104,7 @@ class TiltSamples:
         n = self.data_rft.shape[1]
         data = shift_images(self.data_rft, -shift_xy)
         low = None if self.low is None else self.low.centred(shift_xyz_px * (LOW_PX / n))
-        return TiltSamples(data, self.weight_rft, self.rotation, self.tilts, low)
+        return replace(self, data_rft=data, low=low)
 
     def scaled(self, share: float) -> "TiltSamples":
         """Samples that count as `share` of a particle."""
@@ -104,8 +112,8 @@ class TiltSamples:
             return self
         factor = np.float32(share)
         low = None if self.low is None else self.low.scaled(share)
-        return TiltSamples(self.data_rft * factor, self.weight_rft * factor, self.rotation,
-                           self.tilts, low)
+        return replace(self, data_rft=self.data_rft * factor,
+                       weight_rft=self.weight_rft * factor, low=low)
 
 
 @lru_cache(maxsize=8)

@@ -97,7 +97,9 @@ class TiltObservation:
     def _weighted(self, model: TransferModel, transforms: Transforms,
                   share: Share | None = None) -> TiltSamples:
         data, weight = model.weigh(transforms, self.xyz_A, self.tilts, share)
-        return TiltSamples(data, weight, self.model.series.rotation[self.tilts], self.tilts)
+        limits_px = model.dose_limits_px(transforms.shape[1])
+        return TiltSamples(data, weight, self.model.series.rotation[self.tilts], self.tilts,
+                           limit_px=None if limits_px is None else limits_px[self.tilts])
 
 
 @dataclass(frozen=True)

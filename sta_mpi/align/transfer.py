@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from sta_mpi.align.dose_limits import limits_of_best
 from sta_mpi.align.observation import Share
 from sta_mpi.data import TiltSeries
 from sta_mpi.kernels.ctf import ctf_image_stack, weigh_masked_samples
@@ -83,6 +84,7 @@ class TransferModel:
         self._without_ctf: dict[tuple[int, int], Images] = {}
         self._at_centre: dict[int, tuple[Floats, Floats | None]] = {}
         self._coarser: dict[float, TransferModel] = {}
+        self._limits: dict[int, Floats] = {}
 
     @property
     def nbytes(self) -> int:
@@ -199,6 +201,20 @@ class TransferModel:
             noise[i] = grid.spread(np.interp(grid.radii, fine, kept.noise))
             particle[i] = grid.spread(np.interp(grid.radii, fine, kept.particle))
         return static, noise, particle
+
+    def dose_limits_px(self, n_px: int) -> Floats | None:
+        """Radius (n_tilts,) up to which samples of a grid count [index units]; None: no limit.
+
+        Beyond it the dose has left too little of the signal, see `dose_limits.limits_of_best`.
+        """
+        if not self.weighting.dose:
+            return None
+        if n_px not in self._limits:
+            series = self.series
+            self._limits[n_px] = limits_of_best(
+                series.pre_dose_e_per_A2, n_px, self.voxel_A, series.b_factor_per_dose_A2,
+                series.ctf_b_factor_A2).astype(np.float64)
+        return self._limits[n_px]
 
     def coarser(self, factor: float) -> "TransferModel":
         """The same model for pixels that are `factor` times as large."""

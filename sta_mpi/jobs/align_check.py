@@ -237,7 +237,8 @@ class _Tilts:
     def samples(self, size_px: int) -> TiltSamples:
         s = self.observation.samples(size_px)
         kept = (np.arange(len(s.tilts)) % UNSEEN == UNSEEN // 2) == self.is_unseen
-        return TiltSamples(s.data_rft[kept], s.weight_rft[kept], s.rotation[kept], s.tilts[kept])
+        return TiltSamples(s.data_rft[kept], s.weight_rft[kept], s.rotation[kept], s.tilts[kept],
+                           limit_px=None if s.limit_px is None else s.limit_px[kept])
 
 
 def summarise(rows: dict[str, Floats]) -> dict[str, float]:

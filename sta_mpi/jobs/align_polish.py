@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sta_mpi.align.dose_limits import dose_limits, ring_bands, sample_counts
+from sta_mpi.align.dose_limits import DOSE_SHARE, dose_limits, ring_bands, sample_counts
 from sta_mpi.align.marching import marching_radii
 from sta_mpi.align.multi_start import MARGIN, polish_best_steps
 from sta_mpi.align.observation import BoxSamples, TiltSamples
@@ -50,9 +50,6 @@ together as well."""
 
 RINGS = 12
 """Rings of equal area that the disc of samples is cut into, for the dose limits of tilts."""
-
-DOSE_SHARE = 1e-3
-"""Samples whose dose damping leaves less than this of their power do not enter a search."""
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 from sta_mpi.align import dose_limits as module
-from sta_mpi.align.dose_limits import dose_limits, ring_bands, sample_counts
+from sta_mpi.align.dose_limits import dose_limits, limits_of_best, ring_bands, sample_counts
 from sta_mpi.align.polish import PolishSettings, Pose, polish_pose
 from sta_mpi.kernels.gather import prepare_gather
 from sta_mpi.kernels.polish import PoseProblem, make_layout, pack_samples
@@ -29,7 +29,7 @@ def test_limit_is_where_critical_exposure_leaves_the_share(dose, s_per_A):
 
 def test_examples_are_right():
     found = doctest.testmod(module, optionflags=doctest.ELLIPSIS)
-    assert (found.failed, found.attempted) == (0, 2)
+    assert (found.failed, found.attempted) == (0, 3)
 
 
 def test_limit_with_a_b_factor_is_that_of_a_gaussian():
@@ -138,3 +138,22 @@ def test_limits_keep_the_accuracy_of_the_pose_and_most_of_its_information():
     # the two estimates differ by the noise of 1 % of the information: 10 % of an error
     assert rms[1] == pytest.approx(rms[0], rel=0.1)
     assert np.abs(np.diff(information, axis=1)).max() < 0.06    # of log det, 6 x 1 %
+
+
+def test_limits_of_the_best_tilt_leave_out_a_thousandth_of_what_is_known():
+    dose = 3.0 * np.arange(41)
+    limits = limits_of_best(dose, 192, 1.35)
+    s = np.arange(97) / (192 * 1.35)
+    with np.errstate(divide="ignore"):
+        exposure = 0.24499 * s**-1.6649 + 2.8141      # Grant and Grigorieff (2015)
+    power = np.exp(-dose[:, None] / exposure)
+    is_out = np.arange(97) > limits[:, None]
+    share = np.where(is_out, power, 0.0).sum(axis=0) / power.sum(axis=0)
+    assert share.max() < 1.01e-3
+    assert is_out.mean() > 0.4
+    assert limits[0] == 96
+
+
+@pytest.mark.parametrize("dose", [[100.0, 103.0], [np.nan, 5.0], [-1.0, -1.0]])
+def test_limits_of_the_best_tilt_leave_no_frequency_without_samples(dose):
+    assert limits_of_best(dose, 192, 1.35).max() == 96

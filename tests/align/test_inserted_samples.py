@@ -10,7 +10,7 @@ from sta_mpi.align.observe import TiltObservation
 from sta_mpi.align.reconstruct import divide_plane, plane_shell_sums, shell_mean
 from sta_mpi.geometry.rotations import random_rotations
 from sta_mpi.kernels.gridding import correct_gridding
-from sta_mpi.signal.fft import FftPlans
+from sta_mpi.signal.fft import FftPlans, radius_rft
 from sta_mpi.signal.fsc import fsc
 from sta_mpi.signal.masks import soft_circle, soft_sphere
 from sta_mpi.simulate.phantom import GaussianPhantom
@@ -21,6 +21,10 @@ PHANTOM = GaussianPhantom(
     np.array([[50.0, -40.0, 15.0], [-60.0, 30.0, 30.0], [15.0, 60.0, -50.0],
               [-20.0, -50.0, -50.0]]),
     np.array([7.0, 9.0, 6.0, 8.0]), np.array([5e3, 4e3, 3e3, 6e3]))
+
+
+def no_limits(n_px):
+    """Nothing is damped by a dose."""
 
 
 def patches_of(n_slices, noise):
@@ -41,7 +45,8 @@ def average(patches, R, weight, way):
         return (data, everywhere) if share is None else share.of(data, everywhere)
 
     model = SimpleNamespace(weigh=constant, series=SimpleNamespace(rotation=R),
-                            coarser=lambda factor: SimpleNamespace(weigh=constant))
+                            dose_limits_px=no_limits, coarser=lambda factor: SimpleNamespace(
+                                weigh=constant, dose_limits_px=no_limits))
     seen = TiltObservation(model, PLANS, PLANS.rfft2(patches), np.zeros(3), np.arange(len(R)))
     samples = {"padded": lambda: seen.samples(GRID), "box": lambda: seen.samples(BOX),
                "box and low": lambda: seen.samples_with_low(GRID)}[way]()
@@ -89,7 +94,7 @@ def test_centred_and_scaled_samples_keep_their_low_frequencies():
     patches, R, _ = patches_of(3, 1.0)
     model = SimpleNamespace(
         weigh=lambda data, *_: (data, np.ones(data.shape, np.float32)),
-        coarser=lambda f: model, series=SimpleNamespace(rotation=R))
+        coarser=lambda f: model, series=SimpleNamespace(rotation=R), dose_limits_px=no_limits)
     seen = TiltObservation(model, PLANS, PLANS.rfft2(patches), np.zeros(3), np.arange(3))
     samples = seen.samples_with_low(GRID)
     moved = samples.centred(np.array([1.5, -2.0, 0.5])).scaled(0.25)
@@ -99,3 +104,38 @@ def test_centred_and_scaled_samples_keep_their_low_frequencies():
     ratio = moved.data_rft[:, 3, 4] / samples.data_rft[:, 3, 4]
     assert np.allclose(moved.low.data_rft[:, 6, 8] / samples.low.data_rft[:, 6, 8], ratio,
                        rtol=1e-3)
+
+
+@pytest.mark.parametrize("way", ["padded", "box", "box and low"])
+def test_tilts_are_inserted_up_to_the_limit_of_their_dose(way):
+    patches, R, _ = patches_of(3, 1.0)
+    limits = np.array([5.0, 20.0, 24.0])       # of a box, of 48 px of 8 A
+
+    def inserted(is_limited):
+        """Sums of the samples, or of those that are not set to zero beyond the limits."""
+        def weigh(data, xyz_A, tilts, share=None):
+            weight = np.ones(data.shape, np.float32)
+            if not is_limited:
+                limit = limits * (1 if data.shape[1] == BOX else 2)
+                inside = radius_rft(data.shape[1:]) <= limit[:, None, None]
+                data, weight = data * inside, weight * inside
+            return (data, weight) if share is None else share.of(data, weight)
+
+        def limits_px(n):
+            """Of a grid of n px; that of the low frequencies has half the spacing as well."""
+            return limits * (1 if n == BOX else 2) if is_limited else None
+
+        low = SimpleNamespace(weigh=weigh, dose_limits_px=limits_px)
+        model = SimpleNamespace(weigh=weigh, series=SimpleNamespace(rotation=R),
+                                dose_limits_px=limits_px, coarser=lambda factor: low)
+        seen = TiltObservation(model, PLANS, PLANS.rfft2(patches), np.zeros(3), np.arange(3))
+        samples = {"padded": lambda: seen.samples(GRID), "box": lambda: seen.samples(BOX),
+                   "box and low": lambda: seen.samples_with_low(GRID)}[way]()
+        sums = np.zeros((GRID, GRID, GRID // 2 + 1, 4), np.float32)
+        samples.centred(np.array([0.4, -0.3, 0.2])).scaled(0.5).insert(sums, GRID, np.eye(3))
+        return sums
+
+    limited, whole = inserted(True), inserted(False)
+    assert np.allclose(limited[..., :3], whole[..., :3], atol=1e-6 * np.abs(whole).max())
+    # and samples that are left out are not counted
+    assert limited[..., 3].sum() < 0.8 * whole[..., 3].sum()

@@ -71,11 +71,12 @@ def insert_error(device: str, n: int, n_sums: int, pad: float) -> float:
     R, r_max = rotations(2), n // 2
     shape = (2, n, n // 2 + 1)
     data, weight = complex_noise(rng, shape), rng.random(shape).astype(np.float32)
-    sums = np.zeros((n_sums, n_sums, n_sums // 2 + 1, 4), np.float32)
-    insert_slices(sums, data, weight, R[:, :2], r_max, pad, device)
-    expected = insert_reference.insert(
-        n_sums, data, weight, pad, *slice_planes(R[:, :2]), r_max)
-    errors = [relative(sums, expected)]
+    errors = []
+    for radius in (r_max, np.array([r_max, 0.6 * r_max])):
+        sums = np.zeros((n_sums, n_sums, n_sums // 2 + 1, 4), np.float32)
+        insert_slices(sums, data, weight, R[:, :2], radius, pad, device)
+        errors.append(relative(sums, insert_reference.insert(
+            n_sums, data, weight, pad, *slice_planes(R[:, :2]), radius)))
     if n <= 8:
         shape = (n, n, n // 2 + 1)
         data, weight = complex_noise(rng, shape), rng.random(shape).astype(np.float32)

@@ -28,7 +28,7 @@ Floats = NDArray[np.float64]
 
 
 def insert_slices(acc: Real | DeviceSums, data: Complex, weight: Real, slice_axes: Floats,
-                  r_max_px: float, pad: float = 1.0, device: str = "cpu") -> None:
+                  r_max_px: float | Floats, pad: float = 1.0, device: str = "cpu") -> None:
     """Add central slices to Fourier sums, in place.
 
     Parameters
@@ -38,7 +38,8 @@ def insert_slices(acc: Real | DeviceSums, data: Complex, weight: Real, slice_axe
     data : (m, n, n//2+1) complex64               half transforms, already weighted
     weight : (m, n, n//2+1) float32
     slice_axes : (m, 2, 3) float64                u, v: image axes x, y in the axes of the sums
-    r_max_px : float                              samples beyond are left out [index units]
+    r_max_px : float or (m,) float64              samples beyond are left out, of all slices or of
+                                                  each [index units]
     pad : float                                   index units of the sums per index unit of data
     device : "cpu" or "gpu"                       `DeviceSums` keeps the sums on the GPU
     """

@@ -52,7 +52,7 @@ def insert(sums, n_sums, data, weights, scale, axes, kz, r2):
         a = axes[p]
         for iy in range(n):
             ky = signed_frequency(iy, n)
-            last = last_kx(r2 - ky * ky - kz[p] * kz[p], n)
+            last = last_kx(r2[p] - ky * ky - kz[p] * kz[p], n)
             if 2 * ky == -n:
                 last = -1
             x0, ux = plane_axis(ky, kz[p], a[0, 0], a[1, 0], a[2, 0], scale)

@@ -52,7 +52,7 @@ def insert_kernel(sums, n_sums, data, weights, scale, axes, kz, r2, largest, per
         return
     p, iy, kx = indices(i, n, n_data_half)
     ky = signed_frequency(iy, n)
-    if is_left_out(kx, ky, kz[p], n, r2):
+    if is_left_out(kx, ky, kz[p], n, r2[p]):
         return
     value, weight = data[p, iy, kx], weights[p, iy, kx]
     if not (abs(value.real) <= largest and abs(value.imag) <= largest and abs(weight) <= largest):

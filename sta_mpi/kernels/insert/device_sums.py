@@ -78,8 +78,8 @@ class DeviceSums:
             launch(cuda.clear_kernel, -(-array.size // CLEARED_A_THREAD), array)
         self._n_inserted = 0
 
-    def insert_slices(self, data: Complex, weight: Real, slice_axes: Floats, r_max_px: float,
-                      pad: float = 1.0) -> None:
+    def insert_slices(self, data: Complex, weight: Real, slice_axes: Floats,
+                      r_max_px: float | Floats, pad: float = 1.0) -> None:
         """Add central slices; arguments as for `kernels.insert.insert_slices`."""
         self.insert(planes_of_slices(self.n, data, weight, slice_axes, r_max_px, pad), len(data))
 
@@ -118,5 +118,6 @@ class DeviceSums:
         filled = self._scratch.filled
         launch(cuda.insert_kernel, planes.data.size, self._sums.reshape(-1), self.n,
                filled("data", planes.data), filled("weight", planes.weight), planes.pad,
-               filled("axes", planes.axes), filled("kz", planes.kz), planes.r2, self.largest,
-               math.ldexp(1.0, self.shift), math.ldexp(1.0, self.count_shift), self._refused)
+               filled("axes", planes.axes), filled("kz", planes.kz), filled("r2", planes.r2),
+               self.largest, math.ldexp(1.0, self.shift), math.ldexp(1.0, self.count_shift),
+               self._refused)

@@ -19,7 +19,7 @@ class InsertPlanes:
     data : (m, n, n//2+1) complex64     half transforms, already weighted
     weight : (m, n, n//2+1) float32
     axes : (m, 3, 3), kz : (m,) float64   see `kernels.planes`
-    r2 : float                            largest k^2 [index units^2]
+    r2 : (m,) float64                     largest k^2 of each plane [index units^2]
     pad : float                           index units of the sums per index unit of data
     """
 
@@ -27,12 +27,12 @@ class InsertPlanes:
     weight: NDArray[np.float32]
     axes: Floats
     kz: Floats
-    r2: float
+    r2: Floats
     pad: float
 
 
 def planes_of_slices(n_sums: int, data: NDArray[np.complex64], weight: NDArray[np.float32],
-                     slice_axes: Floats, r_max_px: float, pad: float) -> InsertPlanes:
+                     slice_axes: Floats, r_max_px: float | Floats, pad: float) -> InsertPlanes:
     """Central slices for sums of edge `n_sums`; ValueError where shapes or sizes do not fit."""
     return _checked(n_sums, data, weight, *slice_planes(slice_axes), r_max_px, pad)
 
@@ -44,15 +44,18 @@ def planes_of_box(n_sums: int, data_rft: NDArray[np.complex64], weight: NDArray[
 
 
 def _checked(n_sums: int, data: NDArray[np.complex64], weight: NDArray[np.float32],
-             axes: Floats, kz: Floats, r_max_px: float, pad: float) -> InsertPlanes:
+             axes: Floats, kz: Floats, r_max_px: float | Floats, pad: float) -> InsertPlanes:
     n = data.shape[1]
+    r = np.empty(len(axes))
+    r[:] = r_max_px
+    lowest, highest = r.min(initial=np.inf), r.max(initial=0.0)
     if data.shape != (len(axes), n, n // 2 + 1) or weight.shape != data.shape:
         raise ValueError(
             f"data {data.shape} and weight {weight.shape}, expected both ({len(axes)}, n, n//2+1)")
-    if not (0 <= r_max_px <= n // 2 and r_max_px * pad <= n_sums // 2):
+    if not (lowest >= 0 and highest <= n // 2 and highest * pad <= n_sums // 2):
         raise ValueError(
             f"r_max_px is {r_max_px} with pad {pad}: it must not exceed {n // 2} (data of {n} px) "
             f"nor {n_sums // 2 / pad:g} (sums of {n_sums})")
     return InsertPlanes(np.ascontiguousarray(data, np.complex64),
                         np.ascontiguousarray(weight, np.float32), axes, kz,
-                        float(r_max_px) ** 2, float(pad))
+                        r * r, float(pad))

@@ -14,10 +14,11 @@ def insert(n_sums, data, weights, scale, axes, kz, r_max_px):
     """
     full = np.zeros((n_sums, n_sums, n_sums, 4))
     n = data.shape[1]
+    radius = np.broadcast_to(r_max_px, len(data))
     for p in range(len(data)):
         for iy, ky in enumerate(np.fft.fftfreq(n, 1 / n)):
             for kx in range(n // 2 + 1):
-                if not is_inside(kx, ky, kz[p], n, r_max_px):
+                if not is_inside(kx, ky, kz[p], n, radius[p]):
                     continue
                 xyz = (np.array([kx, ky, kz[p]]) @ axes[p]) * scale
                 value = data[p, iy, kx]
