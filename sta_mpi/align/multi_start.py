@@ -153,7 +153,8 @@ def _climb(search: BandSearch, looked: list[_Start], mates: Floats, margin: floa
 
 def _ceiling(state: PoseState) -> float:
     """Objective that a search from a state could reach in its band."""
-    _, length = fisher_step(state.gradient, state.information_all, 0.0, np.inf, np.inf)
+    _, length = fisher_step(
+        state.judged.gradient, state.judged.information_all, 0.0, np.inf, np.inf)
     rise = 0.0 if np.isnan(length) else _RISE * 0.5 * float(length) ** 2
     return state.objective + rise
 
@@ -189,5 +190,5 @@ def _distance(one: _Start, other: _Start, mates: Floats) -> float:
         float(step_length(
             step_between(one.pose.R_p2t, one.pose.shift_xyz_px,
                          other.pose.R_p2t @ S, other.pose.shift_xyz_px),
-            one.state.information_all))
+            one.state.judged.information_all))
         for S in mates)

@@ -25,10 +25,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sta_mpi.align.marching import band_after
-from sta_mpi.align.pose import PolishSettings, Pose, Restraint
+from sta_mpi.align.pose import Judged, PolishSettings, Pose, Restraint
 from sta_mpi.kernels.polish import PoseFunction, PoseSums
 from sta_mpi.kernels.polish.restraint import step_between
-from sta_mpi.kernels.polish.step import log_likelihood, proposal, step_length
 
 __all__ = [
     "Asked",
@@ -95,28 +94,33 @@ class PolishResult:
 
 
 class PoseState(NamedTuple):
-    """Everything known at one pose; objective, gradient and information_all include the prior's.
+    """Everything known at one pose.
 
-    At the end of a climb the pose may be a last short step past the others.
+    At the end of a climb the pose may be a last short step past what was judged.
     """
 
     pose: Pose
-    objective: float
-    score: float
-    log_prior: float
     cross: float
     power: float
-    grey_scale: float
-    gradient: Floats
-    information: Floats
-    information_all: Floats
+    judged: Judged
+
+    @property
+    def score(self) -> float:
+        """Log-likelihood up to a constant."""
+        return self.judged.score
+
+    @property
+    def objective(self) -> float:
+        """Log-likelihood with the prior."""
+        return self.judged.score + self.judged.log_prior
 
     def result(self, n_evaluations: int, is_converged: bool, restraint: Restraint
                ) -> PolishResult:
         """The state as the end of a search."""
+        at = self.judged
         return PolishResult(
-            self.pose.R_p2t, self.pose.shift_xyz_px, self.score, self.log_prior, self.cross,
-            self.power, self.grey_scale, self.information, n_evaluations, is_converged,
+            self.pose.R_p2t, self.pose.shift_xyz_px, at.score, at.log_prior, self.cross,
+            self.power, at.grey_scale, at.information, n_evaluations, is_converged,
             restraint.holds(self.pose))
 
 
@@ -190,14 +194,11 @@ def bands_of(problem: PoseFunction, settings: PolishSettings,
     bands: Sequence[int] = settings.bands or range(1, len(layout.band_start))
     if not len(bands):
         raise ValueError("bands is empty")
-    searches = []
-    for i, band in enumerate(bands):
-        used = np.full(problem.n_tilts, layout.band_start[band], np.int64)
-        if limit is not None:
-            np.minimum(limit, used, out=used)
-        searches.append(BandSearch(settings, used, problem.radius(used), problem.n,
-                                   is_last=i == len(bands) - 1))
-    return searches
+    used = np.repeat(layout.band_start[list(bands), None], problem.n_tilts, axis=1)
+    if limit is not None:
+        np.minimum(limit, used, out=used)
+    return [BandSearch(settings, count, problem.radius(count), problem.n,
+                       is_last=i == len(bands) - 1) for i, count in enumerate(used)]
 
 
 class BandSearch:
@@ -271,27 +272,14 @@ class BandSearch:
         """Ask for the sums of a pose and make a state of them."""
         self.n_evaluations += 1
         sums = yield Asked(pose, self._count)
-        score, s, gradient, information = log_likelihood(
-            sums.cross, sums.power, sums.gd, sums.gw, sums.H, self._grey_scale)
-        prior, log_prior, information_all = restraint.prior(pose), 0.0, information
-        if prior is not None:
-            log_prior, slope, curvature = prior
-            gradient, information_all = gradient + slope, information + curvature
-        gradient, information_all = restraint.of_free(gradient, information_all)
-        return PoseState(pose, score + log_prior, score, log_prior, sums.cross, sums.power, s,
-                         gradient, information, information_all)
+        return PoseState(pose, sums.cross, sums.power,
+                         restraint.judge(pose, sums, self._grey_scale))
 
     def _propose(self, state: PoseState, restraint: Restraint, damping: float
                  ) -> tuple[Pose, float]:
         """(pose after a step, length of the step in standard deviations)."""
-        R, shift, length = proposal(*_parts(state.pose), state.gradient, state.information_all,
-                                    damping, LARGEST_TURN_RAD, self._largest_move_px)
-        wanted = Pose(R, shift)
-        pose = restraint.clip(wanted)
-        if pose is not wanted:
-            step = step_between(*_parts(state.pose), *_parts(pose))
-            length = step_length(step, state.information_all)
-        return pose, float(length)
+        return restraint.step(state.pose, state.judged, damping, LARGEST_TURN_RAD,
+                              self._largest_move_px)
 
 
 def _parts(pose: Pose) -> tuple[Floats, Floats]:

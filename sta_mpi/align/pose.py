@@ -1,11 +1,15 @@
 """A pose, how it is to be polished, and the priors and limits around it."""
 
 from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sta_mpi.kernels.polish.restraint import clipped, is_on_limit, log_prior
+from sta_mpi.kernels.polish import PoseSums
+from sta_mpi.kernels.polish.restraint import clipped, is_on_limit
+from sta_mpi.kernels.polish.state import judge, next_pose
 
 Floats = NDArray[np.float64]
 
@@ -22,6 +26,34 @@ class Pose:
 
     R_p2t: Floats
     shift_xyz_px: Floats
+
+
+class Terms(NamedTuple):
+    """Priors and limits as compiled functions take them.
+
+    Parameters
+    ----------
+    precision : (3,) float64    inverse variances of turn [rad^-2], shift [px^-2], tilt [rad^-2]
+    limits : (3,) float64       of turn [rad], shift [px] and tilt [rad]; infinity: none
+    is_free : (6,) bool         parameters that are searched
+    is_limited : bool
+    """
+
+    precision: Floats
+    limits: Floats
+    is_free: NDArray[np.bool_]
+    is_limited: bool
+
+
+class Judged(NamedTuple):
+    """What the sums of a pose say; see `kernels.polish.state.judge`."""
+
+    score: float
+    log_prior: float
+    grey_scale: float
+    gradient: Floats
+    information: Floats
+    information_all: Floats
 
 
 @dataclass(frozen=True)
@@ -59,9 +91,21 @@ class PolishSettings:
     max_tilt_deg: float | None = None
     free: tuple[bool, ...] = (True,) * 6
 
+    @cached_property
+    def terms(self) -> Terms:
+        """Priors and limits in the units of the search."""
+        limits = (self.max_angle_deg, self.max_shift_px, self.max_tilt_deg)
+        units = np.radians(1.0), 1.0, np.radians(1.0)
+        scaled = np.array([np.inf if limit is None else limit * unit
+                           for limit, unit in zip(limits, units, strict=True)])
+        priors = (self.prior_angle_deg, self.prior_shift_px, self.prior_tilt_deg)
+        precision = np.array([0.0 if prior is None else (prior * unit) ** -2.0
+                              for prior, unit in zip(priors, units, strict=True)])
+        return Terms(precision, scaled, np.array(self.free), bool(np.isfinite(scaled).any()))
+
     def prior_information(self) -> Floats:
         """(6, 6) information of the priors about their centre [rad^-2, px^-2]."""
-        turn, move, tilt = _precision(self)
+        turn, move, tilt = self.terms.precision
         return np.diag([turn + tilt, turn + tilt, turn, move, move, move])
 
 
@@ -85,56 +129,35 @@ class Restraint:
     def __init__(self, centre: Pose, settings: PolishSettings) -> None:
         self._centre = (np.ascontiguousarray(centre.R_p2t, np.float64),
                         np.ascontiguousarray(centre.shift_xyz_px, np.float64))
-        self._precision = _precision(settings)
-        self._limits = np.array([
-            np.inf if limit is None else limit * unit for limit, unit in (
-                (settings.max_angle_deg, np.radians(1.0)), (settings.max_shift_px, 1.0),
-                (settings.max_tilt_deg, np.radians(1.0)))])
-        self._is_flat = not self._precision.any()
-        self._fixed = np.flatnonzero(~np.array(settings.free))
-        self._is_free = bool(np.isinf(self._limits).all())
+        self._terms = settings.terms
 
-    def prior(self, pose: Pose) -> tuple[float, Floats, Floats] | None:
-        """(log prior, its gradient (6,), its information (6, 6)) of a pose; None: flat."""
-        if self._is_flat:
-            return None
-        value, gradient, information = log_prior(
-            *self._centre, pose.R_p2t, pose.shift_xyz_px, self._precision)
-        return value, gradient, information
+    def judge(self, pose: Pose, sums: PoseSums, grey_scale: float) -> Judged:
+        """Score, prior and the step that they ask for; the grey scale is fitted where it is NaN."""
+        return Judged(*judge(
+            sums.cross, sums.power, sums.gd, sums.gw, sums.H, grey_scale, *self._centre,
+            self._terms.precision, self._terms.is_free, *_contiguous(pose)))
 
-    def of_free(self, gradient: Floats, information: Floats) -> tuple[Floats, Floats]:
-        """Gradient (6,) and information (6, 6) that no step along a fixed parameter follows.
-
-        Without its gradient and without its coupling to others a parameter stays where it is, and
-        the others go to their optimum at that value.
-        """
-        if not len(self._fixed):
-            return gradient, information
-        gradient, information = gradient.copy(), information.copy()
-        own = np.diag(information)[self._fixed]
-        gradient[self._fixed] = 0.0
-        information[self._fixed] = information[:, self._fixed] = 0.0
-        information[self._fixed, self._fixed] = own
-        return gradient, information
+    def step(self, pose: Pose, judged: Judged, damping: float, largest_turn_rad: float,
+             largest_move_px: float) -> tuple[Pose, float]:
+        """(pose within the limits after a step, length of the step in standard deviations)."""
+        R, shift, length = next_pose(
+            *_contiguous(pose), judged.gradient, judged.information_all, damping,
+            largest_turn_rad, largest_move_px, *self._centre, self._terms.limits)
+        return Pose(R, shift), float(length)
 
     def clip(self, pose: Pose) -> Pose:
         """The pose itself, or the nearest one within the limits."""
-        if self._is_free:
+        if not self._terms.is_limited:
             return pose
-        R, shift, was_outside = clipped(
-            *self._centre, pose.R_p2t, pose.shift_xyz_px, self._limits)
+        R, shift, was_outside = clipped(*self._centre, *_contiguous(pose), self._terms.limits)
         return Pose(R, shift) if was_outside else pose
 
     def holds(self, pose: Pose) -> bool:
         """Whether the pose lies on a limit."""
-        return not self._is_free and bool(is_on_limit(
-            *self._centre, pose.R_p2t, pose.shift_xyz_px, self._limits))
+        return self._terms.is_limited and bool(is_on_limit(
+            *self._centre, *_contiguous(pose), self._terms.limits))
 
 
-def _precision(settings: PolishSettings) -> Floats:
-    """(3,) inverse variances of turn [rad^-2], shift [px^-2] and tilt [rad^-2]."""
-    turn, move, tilt = settings.prior_angle_deg, settings.prior_shift_px, settings.prior_tilt_deg
-    return np.array([
-        0.0 if turn is None else np.radians(turn) ** -2.0,
-        0.0 if move is None else float(move) ** -2.0,
-        0.0 if tilt is None else np.radians(tilt) ** -2.0])
+def _contiguous(pose: Pose) -> tuple[Floats, Floats]:
+    """The arrays of a pose; compiled functions are compiled anew for every layout."""
+    return np.ascontiguousarray(pose.R_p2t), np.ascontiguousarray(pose.shift_xyz_px)

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sta_mpi.align.polish import Asked, PolishResult, Pose, run_steps
-from sta_mpi.align.pose import Restraint
+from sta_mpi.align.pose import PolishSettings, Restraint
 from sta_mpi.kernels.polish import PoseFunction, PoseSums
-from sta_mpi.kernels.polish.step import fisher_step, log_likelihood
+from sta_mpi.kernels.polish.step import fisher_step
 
 SETTLED = 0.5
 """Distance from the optimum [standard deviations] at which a pose is settled. The expected
@@ -64,14 +64,8 @@ def outlook_steps(problem: PoseFunction, pose: Pose, count: NDArray[np.int64] | 
     if count is None:
         count = np.full(problem.n_tilts, problem.layout.n_samples, np.int64)
     sums = yield Asked(pose, count)
-    score, s, gradient, information = log_likelihood(
-        sums.cross, sums.power, sums.gd, sums.gw, sums.H, np.nan)
-    prior = None if restraint is None else restraint.prior(pose)
-    log_prior, slope, curvature = prior or (0.0, np.zeros(6), np.zeros((6, 6)))
-    slope, curvature = gradient + slope, information + curvature
-    if restraint is not None:
-        slope, curvature = restraint.of_free(slope, curvature)
-    _, length = fisher_step(slope, curvature, 0.0, np.inf, np.inf)
-    result = PolishResult(pose.R_p2t, pose.shift_xyz_px, score, log_prior, sums.cross, sums.power,
-                          s, information, 1, True, False)
+    at = (restraint or Restraint(pose, PolishSettings())).judge(pose, sums, np.nan)
+    _, length = fisher_step(at.gradient, at.information_all, 0.0, np.inf, np.inf)
+    result = PolishResult(pose.R_p2t, pose.shift_xyz_px, at.score, at.log_prior, sums.cross,
+                          sums.power, at.grey_scale, at.information, 1, True, False)
     return Outlook(float(length), 0.5 * float(length) ** 2, result)

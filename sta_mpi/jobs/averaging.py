@@ -32,7 +32,7 @@ from sta_mpi.kernels.insert.device_sums import SLICES_A_BOX
 from sta_mpi.parallel.devices import check_device_memory, select_device
 from sta_mpi.parallel.job import Unit, chunk_groups
 from sta_mpi.parallel.memory import MemoryPlan
-from sta_mpi.signal.fft import FftPlans, Shape
+from sta_mpi.signal.fft import FftPlans, Padding, Shape
 
 Floats = NDArray[np.float64]
 
@@ -173,8 +173,9 @@ def make_units(setup: Setup) -> list[Unit]:
 def make_plans(setup: Setup, runtime: Any, more_shapes: Sequence[Shape] = ()
                ) -> FftPlans:
     """FFT plans of all sizes of the job, the same on all ranks and in every run."""
-    shapes: list[Shape] = [*setup.source.fft_shapes(), (setup.sizes.grid_px,) * 2,
-              (setup.sizes.box_px,) * 2, (LOW_PX,) * 2, (2 * LOW_PX,) * 2, *more_shapes]
+    box_px, grid_px = setup.sizes.box_px, setup.sizes.grid_px
+    shapes: list[Shape] = [*setup.source.fft_shapes(), (box_px,) * 2, Padding(box_px, grid_px),
+                           Padding(LOW_PX, 2 * LOW_PX), *more_shapes]
     return shared_plans(runtime, list(dict.fromkeys(shapes)), setup.folder)
 
 

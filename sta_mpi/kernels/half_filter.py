@@ -83,6 +83,13 @@ def resize(half, scale, out):
         _resize_nyquist(half, scale, small // 2, n_new < n, out)
 
 
+@cpu_kernel
+def resize_stack(stack, scale, out):
+    """`resize` of every image of stack (m, n, n//2+1) into out (m, n', n'//2+1)."""
+    for i in range(len(stack)):
+        resize(stack[i], scale, out[i])
+
+
 @cpu_inline
 def _resize_nyquist(half, scale, top, is_cropped, out):
     """Fill the row and column of the Nyquist frequency `top` of the smaller of half and out."""
@@ -105,21 +112,3 @@ def _resize_nyquist(half, scale, top, is_cropped, out):
     else:
         out[top, top] = complex(0.5 * part * corner.real, 0.5 * part * corner.imag)
         out[-top, top] = out[top, top]
-
-
-@cpu_kernel
-def pad_about_origin(image, out):
-    """Fill out (n', n') with image (n, n), both with their origin at index 0, and zeros."""
-    n, n_new = len(image), len(out)
-    end, begin = (n + 1) // 2, n_new - n // 2
-    for y in range(n_new):
-        if end <= y < begin:
-            out[y] = 0.0
-            continue
-        source = image[y if y < end else y - n_new]
-        for x in range(end):
-            out[y, x] = source[x]
-        for x in range(end, begin):
-            out[y, x] = 0.0
-        for x in range(begin, n_new):
-            out[y, x] = source[x - n_new]

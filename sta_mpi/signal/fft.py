@@ -15,6 +15,7 @@ plans are rebuilt from the same wisdom in every process.
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import product
 from typing import TypeVar
 
@@ -37,6 +38,7 @@ from sta_mpi.signal.fourier_grid import (
 __all__ = [
     "BoxTransforms",
     "FftPlans",
+    "Padding",
     "Shape",
     "Window",
     "axis_shift_phases",
@@ -55,7 +57,6 @@ Real = NDArray[np.float32]
 Complex = NDArray[np.complex64]
 
 
-
 @dataclass(frozen=True)
 class Window:
     """Square images that are transformed whole, and of which the middle rows alone come back.
@@ -70,7 +71,20 @@ class Window:
     kept_px: int
 
 
-Shape = tuple[int, ...] | Window
+@dataclass(frozen=True)
+class Padding:
+    """Square images whose half transforms become those of the images padded with zeros.
+
+    Parameters
+    ----------
+    edge_px, padded_px : int
+    """
+
+    edge_px: int
+    padded_px: int
+
+
+Shape = tuple[int, ...] | Window | Padding
 """Real-space shape of a transform."""
 
 Made = TypeVar("Made")
@@ -80,6 +94,9 @@ _EFFORT = {"estimate": "FFTW_ESTIMATE", "measure": "FFTW_MEASURE", "patient": "F
 LARGE = 1 << 23
 """Real-space size above which plans are always estimated: measuring takes 10 s and more,
 and such transforms are done a few times a job. Those of volumes are not kept either."""
+
+_CACHED_BYTES, _TOGETHER = 1 << 18, 8
+"""Transforms of padded images that are made at once, and the most images."""
 
 
 def _halves(n: int, wrapped: int) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
@@ -179,6 +196,43 @@ class BoxTransforms:
         self.to_half, self.to_real = forward.execute, backward.execute
 
 
+class PaddingTransforms:
+    """From half transforms of some images to those of the same images padded, unscaled.
+
+    Rows that hold nothing but zeros are not transformed.
+
+    Attributes
+    ----------
+    half : (b, n, n//2+1) complex64      what `execute` reads, and destroys
+    padded : (b, N, N//2+1) complex64    what it writes
+    """
+
+    def __init__(self, padding: Padding, n_images: int, flags: tuple[str, ...]) -> None:
+        b, n, wide = n_images, padding.edge_px, padding.padded_px
+        self._real, self.half = _buffers((b, n, n))
+        self._rows, self.padded = _buffers((b, n, wide))[0], _buffers((b, wide, wide))[1]
+        of_rows = np.empty_like(self.padded)
+        back = pyfftw.FFTW(self.half, self._real, axes=(1, 2), flags=flags, threads=1,
+                           direction="FFTW_BACKWARD")
+        # (rows or columns of the image, those of the padded one), both with the origin at 0
+        self._parts = [(slice(0, n - n // 2), slice(0, n - n // 2)),
+                       (slice(n - n // 2, n), slice(wide - n // 2, wide))][: min(n, 2)]
+        rows = [pyfftw.FFTW(self._rows[:, own], of_rows[:, its], axes=(2,), flags=flags, threads=1)
+                for own, its in self._parts]
+        columns = pyfftw.FFTW(of_rows, self.padded, axes=(1,), flags=flags, threads=1)
+        # measuring writes to the arrays; transforms leave what they read as it is
+        self._rows[...], of_rows[...] = 0.0, 0.0
+        self._back, self._forward = back.execute, [p.execute for p in (*rows, columns)]
+
+    def execute(self) -> None:
+        """Fill `padded` from `half`."""
+        self._back()
+        for own, its in self._parts:
+            self._rows[:, :, its] = self._real[:, :, own]
+        for forward in self._forward:
+            forward()
+
+
 class FftPlans:
     """Plans of all sizes met so far. Not for use by two threads at once.
 
@@ -203,6 +257,7 @@ class FftPlans:
         self._effort = effort
         self._plans: dict[tuple[tuple[int, ...], bool], _Plan] = {}
         self._windows: dict[Window, _RowsPlan] = {}
+        self._paddings: dict[tuple[Padding, int], PaddingTransforms] = {}
         self._buffers: dict[tuple[int, ...], tuple[Real, Complex]] = {}
 
     def wisdom(self) -> bytes:
@@ -214,6 +269,9 @@ class FftPlans:
         for shape in shapes:
             if isinstance(shape, Window):
                 self.window(shape)
+                continue
+            if isinstance(shape, Padding):
+                self.padding(shape)
                 continue
             for inverse in (False, True) if not _is_passing(shape) else ():
                 self._plan(shape, inverse)
@@ -233,6 +291,16 @@ class FftPlans:
             self._windows[window] = self._planned(shape, lambda flags: _RowsPlan(
                 forward.real, forward.half, window.kept_px, flags))
         return BoxTransforms(forward, self._windows[window])
+
+    def padding(self, padding: Padding) -> tuple[PaddingTransforms, PaddingTransforms]:
+        """Transforms that pad one image, and several at once: as many as a cache holds."""
+        wide = padding.padded_px
+        several = max(1, min(_TOGETHER, _CACHED_BYTES // (8 * wide * (wide // 2 + 1))))
+        for n in (1, several):
+            if (padding, n) not in self._paddings:
+                self._paddings[padding, n] = self._planned(
+                    (wide, wide), partial(PaddingTransforms, padding, n))
+        return self._paddings[padding, 1], self._paddings[padding, several]
 
     def _plan(self, shape: tuple[int, ...], inverse: bool) -> _Plan:
         key = (shape, inverse)

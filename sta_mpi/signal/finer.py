@@ -3,8 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from sta_mpi.kernels.half_filter import pad_about_origin, resize
-from sta_mpi.signal.fft import FftPlans
+from sta_mpi.kernels.half_filter import resize_stack
+from sta_mpi.signal.fft import FftPlans, Padding
 
 Complex = NDArray[np.complex64]
 
@@ -12,7 +12,7 @@ Complex = NDArray[np.complex64]
 def finer_rft2(plans: FftPlans, rft: Complex, size_px: int, band_px: int | None = None) -> Complex:
     """Orthonormal half transforms of images padded about their centre to `size_px`.
 
-    Image after image in the buffers of the two transforms: no stack of padded images is made.
+    A few images at a time in the buffers of the transforms, which a cache holds.
 
     Parameters
     ----------
@@ -28,13 +28,14 @@ def finer_rft2(plans: FftPlans, rft: Complex, size_px: int, band_px: int | None 
     m, n = len(rft), band_px or rft.shape[1]
     if size_px < n:
         raise ValueError(f"images of {n} px cannot be padded to {size_px}")
-    small, large = plans.box((n, n)), plans.box((size_px, size_px))
+    one, several = plans.padding(Padding(n, size_px))
     out = np.empty((m, size_px, size_px // 2 + 1), np.complex64)
-    scale = np.float32(1.0 / (n * size_px))
-    for image, found in zip(rft, out, strict=True):
-        resize(image, scale, small.half)
-        small.to_real()
-        pad_about_origin(small.real, large.real)
-        large.to_half()
-        found[...] = large.half
+    scale, at = np.float32(1.0 / (n * size_px)), 0
+    while at < m:
+        part = several if m - at >= len(several.half) else one
+        stop = at + len(part.half)
+        resize_stack(rft[at:stop], scale, part.half)
+        part.execute()
+        out[at:stop] = part.padded
+        at = stop
     return out

@@ -10,7 +10,7 @@ so that a real signal stays real, and padding and cropping back changes nothing.
 import numpy as np
 from numpy.typing import NDArray
 
-from sta_mpi.kernels.half_filter import axis_phases, resize, shift_stack
+from sta_mpi.kernels.half_filter import axis_phases, resize_stack, shift_stack
 
 Complex = NDArray[np.complex64]
 Floats = NDArray[np.float64]
@@ -97,9 +97,8 @@ def crop_rft2(rft: Complex, n_new: int) -> Complex:
     """Half transforms (..., n, n//2+1) of images cropped or padded to n_new, values kept."""
     _check_resized(rft, n_new)
     out = np.empty((*rft.shape[:-2], n_new, n_new // 2 + 1), np.complex64)
-    images, resized = (a.reshape(-1, *a.shape[-2:]) for a in (rft, out))
-    for image, new in zip(images, resized, strict=True):
-        resize(image, np.float32(1.0), new)
+    resize_stack(rft.reshape(-1, *rft.shape[-2:]), np.float32(1.0),
+                 out.reshape(-1, *out.shape[-2:]))
     return out
 
 

@@ -44,7 +44,7 @@ def distance(problem, band, pose, other):
     steps = band.evaluate(pose, Restraint(pose, SETTINGS))
     state = run_steps(problem, steps)
     step = step_between(pose.R_p2t, pose.shift_xyz_px, other.R_p2t, other.shift_xyz_px)
-    return float(step_length(step, state.information))
+    return float(step_length(step, state.judged.information))
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -67,9 +67,9 @@ def test_a_low_band_leaves_a_start_that_it_does_not_contradict_and_moves_another
     strict = PolishSettings(tolerance=1e-3, max_steps=40, bands=(1,))
     optimum, _ = run_steps(problem, bands_of(problem, strict, None)[0].climb(
         truth, Restraint(truth, strict)))
-    direction = np.linalg.solve(np.linalg.cholesky(optimum.information).T,
+    direction = np.linalg.solve(np.linalg.cholesky(optimum.judged.information).T,
                                 np.random.default_rng(seed).normal(size=6))
-    direction /= float(step_length(direction, optimum.information))
+    direction /= float(step_length(direction, optimum.judged.information))
 
     def climbed(sds):
         turn = Rotation.from_rotvec(sds * direction[:3]).as_matrix()

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from sta_mpi.kernels.half_filter import filter_and_shift, pad_about_origin, shift_stack
+from sta_mpi.kernels.half_filter import filter_and_shift, shift_stack
 
 
 @pytest.mark.parametrize(("n", "m"), [(6, 4), (33, 17)])
@@ -34,14 +34,3 @@ def test_shifted_stack_is_the_product_with_the_phases(m, n):
     expected = stack * y[:, :, None] * x[:, None, :]
     np.testing.assert_allclose(out, expected, atol=1e-5)
     assert (out != expected).any()
-
-
-@pytest.mark.parametrize(("n", "n_new"), [(8, 8), (7, 7), (8, 12), (7, 12), (8, 9), (7, 8)])
-def test_image_is_padded_about_its_origin(n, n_new):
-    image = np.random.default_rng(n).normal(size=(n, n)).astype(np.float32)
-    expected = np.zeros((n_new, n_new), np.float32)
-    start = n_new // 2 - n // 2
-    expected[start : start + n, start : start + n] = np.fft.fftshift(image)
-    out = np.full((n_new, n_new), np.nan, np.float32)
-    pad_about_origin(image, out)
-    np.testing.assert_array_equal(out, np.fft.ifftshift(expected))

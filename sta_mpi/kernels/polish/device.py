@@ -6,7 +6,7 @@ tilt after tilt; `rows` says which of them a call means.
 """
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,11 +14,43 @@ from numpy.typing import NDArray
 from sta_mpi.kernels.device import KeptByIdentity, Scratch, device_volume, free_dropped, upload
 from sta_mpi.kernels.gather import GatherVolume
 from sta_mpi.kernels.options import check_device
-from sta_mpi.kernels.polish import cpu
+from sta_mpi.kernels.polish import chain, cpu, inline
 from sta_mpi.kernels.polish.samples import PackedSamples, SampleLayout
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
+SumsOfPose = tuple[float, float, Floats, Floats, Floats]
+
+
+class Tilts(NamedTuple):
+    """What the tilts of a particle make of its pose.
+
+    Parameters
+    ----------
+    rotation : (m, 3, 3) float64                     tomogram axes to image axes
+    scale : float                                    padded units of the reference an index unit
+    n : int                                          box edge [px]
+    data_scale, weight_scale : (m,) float64          of the stored samples
+    """
+
+    rotation: Floats
+    scale: float
+    n: int
+    data_scale: Floats
+    weight_scale: Floats
+
+    def poses(self, R_p2t: Floats, shift_xyz_px: Floats) -> tuple[Floats, Floats]:
+        """(axes (m, 2, 3) in padded units, cycles (m, 2) per index) of a pose."""
+        axes, cycles = chain.tilt_poses(
+            self.rotation, np.ascontiguousarray(R_p2t), np.ascontiguousarray(shift_xyz_px),
+            self.scale, self.n)
+        return axes, cycles
+
+    def combined(self, sums: Floats) -> SumsOfPose:
+        """What `PoseSums` holds, from the sums of tilts (m, 25)."""
+        found: SumsOfPose = chain.combine(sums, self.data_scale, self.weight_scale, self.rotation,
+                                          2 * np.pi / self.n)
+        return found
 
 
 class PlacedSamples(Protocol):
@@ -31,6 +63,10 @@ class PlacedSamples(Protocol):
                  count: Integers) -> Floats:
         """Sums (a, n_sums) of `a` tilts: axes (a, 2, 3) in padded units, cycles (a, 2) per index,
         rows (a,) of the samples and count (a,) how many of each, from the first one."""
+
+    def sums(self, volume: Any, tilts: Tilts, R_p2t: Floats, shift_xyz_px: Floats,
+             rows: Integers, count: Integers) -> SumsOfPose:
+        """What `PoseSums` holds of a pose of one particle, whose samples are `rows`."""
 
 
 def place_samples(packed: Sequence[PackedSamples], layout: SampleLayout, device: str
@@ -61,6 +97,13 @@ class _HostSamples:
             cpu.pose_sums(*volume, axes, cycles, *self._samples, count, out)
         return out
 
+    def sums(self, volume: Any, tilts: Tilts, R_p2t: Floats, shift_xyz_px: Floats,
+             rows: Integers, count: Integers) -> SumsOfPose:
+        found: SumsOfPose = chain.sums_of_pose(
+            *volume, *self._samples, *tilts, np.ascontiguousarray(R_p2t),
+            np.ascontiguousarray(shift_xyz_px), count)
+        return found
+
 
 class _DeviceSamples:
     """Samples of one or more particles on a GPU, uploaded when it is made."""
@@ -90,6 +133,11 @@ class _DeviceSamples:
             found)
         found.copy_to_host(out)
         return out
+
+    def sums(self, volume: Any, tilts: Tilts, R_p2t: Floats, shift_xyz_px: Floats,
+             rows: Integers, count: Integers) -> SumsOfPose:
+        return tilts.combined(self.evaluate(
+            volume, inline.N_SUMS, *tilts.poses(R_p2t, shift_xyz_px), rows, count))
 
 
 def _upload_rows(parts: list[NDArray[Any]]) -> Any:

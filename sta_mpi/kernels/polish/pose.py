@@ -6,23 +6,20 @@ the first two rows of R_f. The six parameters are a rotation vector about the pa
 axes [rad], R_p2t -> R_p2t exp([w]x), and the shift t [px].
 """
 
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sta_mpi.kernels.gather import GatherVolume
-from sta_mpi.kernels.options import cpu_kernel
 from sta_mpi.kernels.polish import inline
-from sta_mpi.kernels.polish.device import PlacedSamples, place_samples
+from sta_mpi.kernels.polish.device import PlacedSamples, Tilts, place_samples
 from sta_mpi.kernels.polish.samples import PackedSamples, SampleLayout
 
 Floats = NDArray[np.float64]
 
 
-@dataclass(frozen=True)
-class PoseSums:
+class PoseSums(NamedTuple):
     """Sums over the tilts; parameters are w1, w2, w3 [rad], x, y, z [px, tomogram axes].
 
     Parameters
@@ -99,35 +96,32 @@ class PoseProblem:
         check_samples(volume, packed, layout, self.n_tilts)
         if self.rotation.shape != (self.n_tilts, 3, 3):
             raise ValueError(f"rotation has shape {self.rotation.shape}, expected (m, 3, 3)")
-        self._scales = packed.data_scale, packed.weight_scale
-        self._scale = volume.scale
+        self._tilts = Tilts(self.rotation, volume.scale, n, packed.data_scale,
+                            packed.weight_scale)
         self._placed = placed or place_samples([packed], layout, device)
         self._volume = self._placed.hold(volume)
         self.rows = np.arange(first_row, first_row + self.n_tilts)
 
     def sums(self, R_p2t: Floats, shift_xyz_px: Floats, count: NDArray[np.int64]) -> PoseSums:
         """Sums of a pose over the first `count` (m,) samples of each tilt."""
-        return self.combined(self._evaluate(inline.N_SUMS, R_p2t, shift_xyz_px, count))
+        return PoseSums(*self._placed.sums(
+            self._volume, self._tilts, R_p2t, shift_xyz_px, self.rows, count))
 
     def score(self, R_p2t: Floats, shift_xyz_px: Floats,
               count: NDArray[np.int64]) -> tuple[float, float]:
         """(cross, power) of a pose alone, at about half the cost."""
-        out = self._evaluate(inline.N_SCORE, R_p2t, shift_xyz_px, count)
-        return float(out[:, 0] @ self._scales[0]), float(out[:, 1] @ self._scales[1])
+        out = self._placed.evaluate(self._volume, inline.N_SCORE,
+                                    *self.tilt_poses(R_p2t, shift_xyz_px), self.rows, count)
+        data_scale, weight_scale = self._tilts.data_scale, self._tilts.weight_scale
+        return float(out[:, 0] @ data_scale), float(out[:, 1] @ weight_scale)
 
     def tilt_poses(self, R_p2t: Floats, shift_xyz_px: Floats) -> tuple[Floats, Floats]:
         """(axes (m, 2, 3) in padded units, cycles (m, 2) per index) of every tilt."""
-        axes, cycles = _tilt_poses(self.rotation, R_p2t, shift_xyz_px, self._scale, self.n)
-        return axes, cycles
+        return self._tilts.poses(R_p2t, shift_xyz_px)
 
     def combined(self, sums: Floats) -> PoseSums:
         """Sums of the particle from those of its tilts (m, 25)."""
-        return PoseSums(*_combine(sums, *self._scales, self.rotation, 2 * np.pi / self.n))
-
-    def _evaluate(self, n_sums: int, R_p2t: Floats, shift_xyz_px: Floats,
-                  count: NDArray[np.int64]) -> Floats:
-        return self._placed.evaluate(
-            self._volume, n_sums, *self.tilt_poses(R_p2t, shift_xyz_px), self.rows, count)
+        return PoseSums(*self._tilts.combined(sums))
 
     def radius(self, count: NDArray[np.int64]) -> float:
         """Largest |k| of the first `count` (m,) samples, at least 1 [index units]."""
@@ -144,49 +138,3 @@ def check_samples(volume: GatherVolume, packed: PackedSamples, layout: SampleLay
     if layout.r_max_px > volume.r_max_px:
         raise ValueError(f"the layout reaches {layout.r_max_px:g}, but the volume was packed up "
                          f"to {volume.r_max_px:g} (index units)")
-
-
-@cpu_kernel
-def _tilt_poses(rotation, R, shift, scale, n):
-    """(axes (m, 2, 3) in padded units, cycles (m, 2) per index) of every tilt."""
-    m = len(rotation)
-    axes, cycles = np.zeros((m, 2, 3)), np.zeros((m, 2))
-    for f in range(m):
-        for i in range(2):
-            for k in range(3):
-                cycles[f, i] += rotation[f, i, k] * shift[k] / n
-                for j in range(3):
-                    axes[f, i, j] += rotation[f, i, k] * R[k, j] * scale
-    return axes, cycles
-
-
-@cpu_kernel
-def _combine(sums, data_scale, weight_scale, rotation, per_px):
-    """Chain rule from the sums of tilts (m, 25) to the six parameters of the particle."""
-    cross, power = 0.0, 0.0
-    gd, gw, H = np.zeros(6), np.zeros(6), np.zeros((6, 6))
-    for f in range(len(sums)):
-        d, w = data_scale[f], weight_scale[f]
-        cross += d * sums[f, 0]
-        power += w * sums[f, 1]
-        xx = w * per_px * per_px * sums[f, 22]
-        xy = w * per_px * per_px * sums[f, 23]
-        yy = w * per_px * per_px * sums[f, 24]
-        row = 10
-        for i in range(3):
-            gd[i] += d * sums[f, 2 + i]
-            gw[i] += w * sums[f, 7 + i]
-            for j in range(i, 3):
-                H[i, j] += w * sums[f, row + j - i]
-            tx, ty = w * per_px * sums[f, row + 3 - i], w * per_px * sums[f, row + 4 - i]
-            row += 5 - i
-            ux, uy = rotation[f, 0, i], rotation[f, 1, i]
-            gd[3 + i] += d * per_px * (ux * sums[f, 5] + uy * sums[f, 6])
-            for j in range(3):
-                vx, vy = rotation[f, 0, j], rotation[f, 1, j]
-                H[i, 3 + j] += tx * vx + ty * vy
-                H[3 + i, 3 + j] += xx * ux * vx + xy * (ux * vy + uy * vx) + yy * uy * vy
-    for i in range(6):
-        for j in range(i):
-            H[i, j] = H[j, i]
-    return cross, power, gd, gw, H

@@ -3,7 +3,7 @@
 A GPU keeps voxels and reference, so only the pose and its sums travel.
 """
 
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,10 +11,41 @@ from numpy.typing import NDArray
 from sta_mpi.kernels.device import Scratch, device_volume, upload
 from sta_mpi.kernels.gather import GatherVolume
 from sta_mpi.kernels.options import check_device
-from sta_mpi.kernels.voxels import cpu, inline
+from sta_mpi.kernels.voxels import chain, cpu, inline
 from sta_mpi.kernels.voxels.samples import PackedVoxels
 
 Floats = NDArray[np.float64]
+SumsOfPose = tuple[float, float, Floats, Floats, Floats]
+
+
+class BoxFrame(NamedTuple):
+    """What the box of a particle makes of its pose.
+
+    Parameters
+    ----------
+    R_t2box : (3, 3) float64              tomogram axes to box axes
+    scale : float                         padded units of the reference an index unit
+    n : int                               box edge [px]
+    data_scale, weight_scale : float      of the stored voxels
+    """
+
+    R_t2box: Floats
+    scale: float
+    n: int
+    data_scale: float
+    weight_scale: float
+
+    def pose(self, R_p2t: Floats, shift_xyz_px: Floats) -> tuple[Floats, Floats]:
+        """(axes (3, 3) in padded units, cycles (3,) per index) of a pose."""
+        axes, cycles = chain.box_pose(self.R_t2box, np.ascontiguousarray(R_p2t),
+                                      np.ascontiguousarray(shift_xyz_px), self.scale, self.n)
+        return axes, cycles
+
+    def combined(self, sums: Floats) -> SumsOfPose:
+        """What `PoseSums` holds, from the sums of the box (32,)."""
+        found: SumsOfPose = chain.combine(sums, self.data_scale, self.weight_scale, self.R_t2box,
+                                          2 * np.pi / self.n)
+        return found
 
 
 class PlacedVoxels(Protocol):
@@ -22,6 +53,10 @@ class PlacedVoxels(Protocol):
 
     def evaluate(self, n_sums: int, axes: Floats, cycles: Floats, count: int) -> Floats:
         """Sums (n_sums,) of a pose: axes (3, 3) in padded units, cycles (3,) per index."""
+
+    def sums(self, frame: BoxFrame, R_p2t: Floats, shift_xyz_px: Floats, count: int
+             ) -> SumsOfPose:
+        """What `PoseSums` holds of a pose."""
 
 
 def place_voxels(volume: GatherVolume, packed: PackedVoxels, device: str) -> PlacedVoxels:
@@ -48,6 +83,13 @@ class _HostVoxels:
             kernel(*self._volume, axes, cycles, *self._samples, count, out)
         return out
 
+    def sums(self, frame: BoxFrame, R_p2t: Floats, shift_xyz_px: Floats, count: int
+             ) -> SumsOfPose:
+        found: SumsOfPose = chain.sums_of_pose(
+            *self._volume, *self._samples, *frame, np.ascontiguousarray(R_p2t),
+            np.ascontiguousarray(shift_xyz_px), count)
+        return found
+
 
 class _DeviceVoxels:
     """Voxels on a GPU, uploaded when it is made."""
@@ -70,3 +112,8 @@ class _DeviceVoxels:
         cuda.KERNELS[n_sums][n_blocks, cuda.THREADS](
             v.floats, v.row, v.plane, v.reach, pose, *self._samples, count, found)
         return np.asarray(found.copy_to_host().sum(axis=0))
+
+    def sums(self, frame: BoxFrame, R_p2t: Floats, shift_xyz_px: Floats, count: int
+             ) -> SumsOfPose:
+        return frame.combined(
+            self.evaluate(inline.N_SUMS, *frame.pose(R_p2t, shift_xyz_px), count))
