@@ -67,7 +67,7 @@ class Iteration:
 
     def box_samples(self) -> TiltSamples:
         """Transforms and weights on the grid of the box."""
-        return self.observation.samples(self.box)
+        return self.observation.samples(self.box, self.layout.r_max_px)
 
     def polish(self) -> Pose:
         """Pack, and polish from the start."""
@@ -80,7 +80,7 @@ class Iteration:
     def sum_samples(self) -> TiltSamples:
         """What the sums take, the particle moved to the origin."""
         if self.inserted == "padded":
-            samples = self.observation.samples(self.grid)
+            samples = self.observation.samples_to_insert(self.grid)
         else:
             samples = self.observation.samples_with_low(self.grid)
         return samples.centred(np.array([0.3, 0.2, -0.1]))

@@ -32,6 +32,10 @@ _LOW_END_PX, _BOX_BEGIN_PX = 8.0, 14.0
 """Index units of the box where the samples of the box begin, and where they are all there is."""
 
 
+LOW_REACH_PX = 2 * _BOX_BEGIN_PX
+"""Radius up to which low frequencies are inserted [index units at half the spacing]."""
+
+
 @dataclass(frozen=True)
 class Share:
     """How much samples of one grid count in sums of another.
@@ -88,7 +92,7 @@ class TiltSamples:
         insert_slices(sums, self.data_rft, self.weight_rft, axes, self._within(radius), pad)
         if low is not None:
             insert_slices(sums, low.data_rft, low.weight_rft, axes,
-                          low._within(2 * _BOX_BEGIN_PX), pad / 2)
+                          low._within(LOW_REACH_PX), pad / 2)
 
     def _within(self, radius_px: float) -> float | NDArray[np.float64]:
         """The radius up to which the tilts are inserted, at most this."""

@@ -13,18 +13,25 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from sta_mpi.align.cut import is_visible, window_of
-from sta_mpi.align.observation import LOW_PX, BoxSamples, Share, TiltSamples, shares
+from sta_mpi.align.cut import is_visible
+from sta_mpi.align.observation import (
+    LOW_PX,
+    LOW_REACH_PX,
+    BoxSamples,
+    Share,
+    TiltSamples,
+    shares,
+)
 from sta_mpi.align.transfer import TransferModel, Weighting
 from sta_mpi.align.volume_weights import on_finer_grid
 from sta_mpi.data import TiltSeries
 from sta_mpi.errors import DataError, ParticleError
 from sta_mpi.kernels.half_filter import filter_and_shift
+from sta_mpi.kernels.windows import fill_masked, fill_window
 from sta_mpi.signal.fft import (
+    BoxTransforms,
     FftPlans,
     Window,
-    axis_shift_phases,
-    parts_about_origin,
     shift_images,
     shift_phases_3d,
 )
@@ -76,30 +83,46 @@ class TiltObservation:
     xyz_A: Floats
     tilts: NDArray[np.intp]
 
-    def samples(self, size_px: int) -> TiltSamples:
-        """The transforms, or those of patches padded to `size_px`, paired with their weights."""
-        n = self.transforms.shape[1]
-        if size_px == n:
-            return self._weighted(self.model, self.transforms)
-        return self._weighted(self.model, finer_rft2(self.plans, self.transforms, size_px))
+    def samples(self, size_px: int, r_max_px: float = np.inf) -> TiltSamples:
+        """The transforms, or those of patches padded to `size_px`, paired with their weights.
+
+        Beyond `r_max_px` [index units] they may be 0.
+        """
+        return self._weighted(self.model, self._finer(size_px), r_max_px)
+
+    def samples_to_insert(self, n_sums: int) -> TiltSamples:
+        """Samples of the patches padded to sums of edge `n_sums`; 0 where none is inserted."""
+        return self._weighted(self.model, self._finer(n_sums), n_sums // 2, is_inserted=True)
 
     def samples_with_low(self, n_sums: int) -> TiltSamples:
-        """Samples of the box with those of low frequencies at half the spacing.
+        """Samples of the box with those of low frequencies at half the spacing, to be inserted.
 
-        Each has its share (`observation.shares`) in sums of edge `n_sums`, to be inserted there.
+        Each has its share (`observation.shares`) in sums of edge `n_sums`; they are 0 where none
+        is inserted.
         """
         n = self.transforms.shape[1]
         of_box, of_low = shares(n, n_sums)
         low = finer_rft2(self.plans, self.transforms, 2 * LOW_PX, LOW_PX)
-        return replace(self._weighted(self.model, self.transforms, of_box),
-                       low=self._weighted(self.model.coarser(n / LOW_PX), low, of_low))
+        return replace(
+            self._weighted(self.model, self.transforms, n // 2, of_box, is_inserted=True),
+            low=self._weighted(self.model.coarser(n / LOW_PX), low, LOW_REACH_PX, of_low,
+                               is_inserted=True))
 
-    def _weighted(self, model: TransferModel, transforms: Transforms,
-                  share: Share | None = None) -> TiltSamples:
-        data, weight = model.weigh(transforms, self.xyz_A, self.tilts, share)
+    def _finer(self, size_px: int) -> Transforms:
+        if size_px == self.transforms.shape[1]:
+            return self.transforms
+        return finer_rft2(self.plans, self.transforms, size_px)
+
+    def _weighted(self, model: TransferModel, transforms: Transforms, r_max_px: float,
+                  share: Share | None = None, is_inserted: bool = False) -> TiltSamples:
         limits_px = model.dose_limits_px(transforms.shape[1])
+        if limits_px is not None:
+            limits_px = limits_px[self.tilts]
+        reach_px = (np.minimum(limits_px, r_max_px) if is_inserted and limits_px is not None
+                    else r_max_px)
+        data, weight = model.weigh(transforms, self.xyz_A, self.tilts, share, reach_px)
         return TiltSamples(data, weight, self.model.series.rotation[self.tilts], self.tilts,
-                           limit_px=None if limits_px is None else limits_px[self.tilts])
+                           limit_px=limits_px)
 
 
 @dataclass(frozen=True)
@@ -109,10 +132,11 @@ class BoxObservation:
     merged: BoxSamples
     plans: FftPlans | None = None
 
-    def samples(self, size_px: int) -> BoxSamples:
+    def samples(self, size_px: int, r_max_px: float = np.inf) -> BoxSamples:
         """The samples of the box, or of the box padded with zeros to `size_px`.
 
-        Weights are interpolated: they are smooth on the scale of a voxel of the box's transform.
+        All of them, whatever `r_max_px` is. Weights are interpolated: they are smooth on the scale
+        of a voxel of the box's transform.
         """
         n = len(self.merged.data_rft)
         if n == size_px:
@@ -123,18 +147,9 @@ class BoxObservation:
         return BoxSamples(self.plans.rfft3(padded),
                           on_finer_grid(self.merged.weight_rft, size_px), self.merged.R_box2t)
 
-
-@dataclass(frozen=True)
-class _Cut:
-    """What windows of one edge need: their transforms, aberrations to undo, and parts.
-
-    Parts are pairs of (centred window or box, its array with the origin at index 0).
-    """
-
-    window: Window
-    odd: Transforms | None
-    window_parts: list[tuple[tuple[slice, ...], tuple[slice, ...]]]
-    box_parts: list[tuple[tuple[slice, ...], tuple[slice, ...]]]
+    def samples_to_insert(self, n_sums: int) -> BoxSamples:
+        """The samples of the box padded to sums of edge `n_sums`."""
+        return self.samples(n_sums)
 
 
 class SeriesObserver:
@@ -165,7 +180,7 @@ class SeriesObserver:
             frame.box_px, frame.box_px / 2 - frame.edge_px, frame.edge_px))
         self._edges_px = (np.full(series.n_tilts, frame.cut_px) if edges_px is None
                           else edges_px)
-        self._cuts = {edge: self._cut(edge) for edge in set(self._edges_px.tolist())}
+        self._odd = {edge: self.model.odd_phases(edge) for edge in set(self._edges_px.tolist())}
 
     def visible_tilts(self, xyz_A: Floats) -> NDArray[np.intp]:
         """Tilts whose image holds the particle's whole box."""
@@ -173,15 +188,6 @@ class SeriesObserver:
         margin = self.frame.box_px * self.frame.binning / 2
         seen = is_visible(self.series.position_px(xyz_A), self.series.image_size_px, margin)
         return np.flatnonzero(seen)
-
-    def _cut(self, edge_px: int) -> _Cut:
-        """What windows of this edge need."""
-        box_px = self.frame.box_px
-        boxes = zip(parts_about_origin(box_px, edge_px), parts_about_origin(box_px, box_px),
-                    strict=True)
-        return _Cut(Window(edge_px, box_px), self.model.odd_phases(edge_px),
-                    parts_about_origin(edge_px, edge_px),
-                    [(of_window, of_box) for (_, of_window), (_, of_box) in boxes])
 
     def observe(self, images: Sequence[NDArray], xyz_A: Floats, tilts: NDArray[np.intp],
                 name: str, motion_A: Floats | None = None) -> TiltObservation:
@@ -202,33 +208,31 @@ class SeriesObserver:
         patch = self.plans.box((frame.box_px,) * 2)
         transforms = np.empty((len(tilts), *patch.half.shape), np.complex64)
         filters = self.model.filters(edges_px, xyz_A, tilts)
+        windows = {edge: self.plans.window(Window(edge, frame.box_px))
+                   for edge in set(edges_px.tolist())}
         for i, (tilt, edge, factor) in enumerate(zip(tilts.tolist(), edges_px.tolist(), filters,
                                                      strict=True)):
-            window = window_of(images[tilt], rounded[i], edge)
-            self._to_patch(window, rounded[i] - position[i], factor, tilt, name, patch.real)
+            box = windows[edge]
+            fill_window(images[tilt], *rounded[i], np.float32(self.mean[tilt]), box.real)
+            self._to_patch(box, rounded[i] - position[i], factor, tilt, name, patch.real)
             patch.to_half()
             transforms[i] = patch.half
         return TiltObservation(self.model, self.plans, transforms, xyz_A, tilts)
 
-    def _to_patch(self, window: NDArray, shift_px: Floats, factor: Images, tilt: int, name: str,
-                  patch: Images) -> None:
-        """Fill the patch of the box with a window that is moved, filtered and masked."""
-        cut, edge = self._cuts[len(window)], len(window)
-        box = self.plans.window(cut.window)
-        for source, target in cut.window_parts:
-            np.subtract(window[source], np.float32(self.mean[tilt]), out=box.real[target])
+    def _to_patch(self, box: BoxTransforms, shift_px: Floats, factor: Images, tilt: int,
+                  name: str, patch: Images) -> None:
+        """Fill the patch of the box with the window in `box`, moved, filtered and masked."""
+        edge = len(box.real)
         box.to_half()
         self._check(box.half[0, 0], tilt, name)
-        phase_y, phase_x = axis_shift_phases(edge, shift_px)
         # minus: protein is dark on disk, bright inside; both transforms are to be orthonormal
-        phase_y *= -1.0 / (self.sd[tilt] * edge**2 * self.frame.box_px)
-        filter_and_shift(box.half, factor, phase_y.astype(np.complex64),
-                         phase_x.astype(np.complex64))
-        if cut.odd is not None:
-            box.half *= cut.odd
+        filter_and_shift(box.half, factor, shift_px,
+                         -1.0 / (self.sd[tilt] * edge**2 * self.frame.box_px))
+        odd = self._odd[edge]
+        if odd is not None:
+            box.half *= odd
         box.to_real()
-        for source, target in cut.box_parts:
-            np.multiply(box.real[source], self._circle[target], out=patch[target])
+        fill_masked(box.real, self._circle, patch)
 
     def _check(self, total: np.complexfloating, tilt: int, name: str) -> None:
         if not np.isfinite(total):

@@ -149,7 +149,8 @@ class TransferModel:
         return transfer
 
     def weigh(self, masked: Transforms, xyz_A: Floats, tilts: NDArray[np.intp],
-              share: Share | None = None) -> tuple[Transforms, Images]:
+              share: Share | None = None, reach_px: Floats | float = np.inf
+              ) -> tuple[Transforms, Images]:
         """Samples and weights of the transforms of masked patches.
 
         Masked transforms are d = b V + noise of power p, where b and p are a^2 / sigma^2 as far
@@ -161,6 +162,7 @@ class TransferModel:
         ----------
         masked : (m, n, n//2+1) complex64    of `tilts` (m,) of the particle at xyz_A
         share : Share or None                that they are multiplied by
+        reach_px : float or (m,) float64     |k| beyond which nobody asks for them: they may be 0
 
         Returns
         -------
@@ -175,7 +177,8 @@ class TransferModel:
         polynomial, extra = self._phase(n_px, xyz_A, tilts)
         return weigh_masked_samples(
             polynomial, self._of_masked[n_px], tilts, masked, extra,
-            None if share is None else share.factor, 1.0 if share is None else share.data_scale)
+            None if share is None else share.factor, 1.0 if share is None else share.data_scale,
+            reach_px)
 
     def _phase(self, n_px: int, xyz_A: Floats, tilts: NDArray[np.intp]
                ) -> tuple[Floats, Floats | None]:

@@ -222,8 +222,8 @@ class _Negative:
 
     observation: Any
 
-    def samples(self, size_px: int) -> Any:
-        samples = self.observation.samples(size_px)
+    def samples(self, size_px: int, r_max_px: float = np.inf) -> Any:
+        samples = self.observation.samples(size_px, r_max_px)
         return replace(samples, data_rft=-samples.data_rft)
 
 
@@ -234,8 +234,8 @@ class _Tilts:
     observation: Any
     is_unseen: bool
 
-    def samples(self, size_px: int) -> TiltSamples:
-        s = self.observation.samples(size_px)
+    def samples(self, size_px: int, r_max_px: float = np.inf) -> TiltSamples:
+        s = self.observation.samples(size_px, r_max_px)
         kept = (np.arange(len(s.tilts)) % UNSEEN == UNSEEN // 2) == self.is_unseen
         return TiltSamples(s.data_rft[kept], s.weight_rft[kept], s.rotation[kept], s.tilts[kept],
                            limit_px=None if s.limit_px is None else s.limit_px[kept])

@@ -151,7 +151,8 @@ class PolishSearcher:
             return unseen(self._search, row)
         half = int(self._setup.half[row])
         samples = weighted_samples(
-            self._search, observation.samples(self._setup.sizes.box_px),
+            self._search,
+            observation.samples(self._setup.sizes.box_px, self._tilt_layout.r_max_px),
             self.references[half - 1][0].shell_power, half)
         start = Pose(self._search.R_p2t[row], moved_px(self._setup, self._search, row))
         return _Particle(row, observation, samples, start)

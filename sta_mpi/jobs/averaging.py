@@ -269,7 +269,7 @@ class SliceMaker:
         """The samples of an observation that sums take."""
         samples: TiltSamples | BoxSamples = (
             observation.samples_with_low(self._grid_px) if self._is_box
-            else observation.samples(self._grid_px))
+            else observation.samples_to_insert(self._grid_px))
         return samples
 
 

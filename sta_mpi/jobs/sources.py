@@ -46,7 +46,8 @@ class Source(Protocol):
         """Equal for particles whose observations share a `TransferModel`."""
 
     def observe(self, row: int, offset_A: Floats) -> Any:
-        """One particle's observation with the refined offset; has `.samples(size_px)`.
+        """One particle's observation with the refined offset; has `.samples(size_px, r_max_px)`
+        and `.samples_to_insert(n_sums)`.
 
         None where no tilt image holds its whole box: such a particle is left out, not bad data.
 

@@ -8,17 +8,6 @@ from sta_mpi.kernels.options import cpu_inline, cpu_kernel
 
 
 @cpu_kernel
-def filter_and_shift(half, factor, phase_y, phase_x):
-    """Multiply half (n, m) complex64 in place by factor (n, m) and phases (n,) and (m,)."""
-    for y in range(half.shape[0]):
-        at_y = phase_y[y]
-        for x in range(half.shape[1]):
-            shift, value, size = at_y * phase_x[x], half[y, x], factor[y, x]
-            half[y, x] = complex((value.real * shift.real - value.imag * shift.imag) * size,
-                                 (value.real * shift.imag + value.imag * shift.real) * size)
-
-
-@cpu_kernel
 def multiply_pairs(data, weight, curve, out, out_weight):
     """Fill out and out_weight with data (m, p) complex64 and weight (m, p) times curve (p,)."""
     for i in range(data.shape[0]):
@@ -46,6 +35,23 @@ def axis_phases(shift_px, n):
         if n % 2 == 0:
             phase[i, n // 2] = complex(phase[i, n // 2].real, 0.0)
     return phase
+
+
+@cpu_kernel
+def filter_and_shift(half, factor, shift_xy_px, scale):
+    """Multiply half (n, n//2+1) complex64 in place by factor (n, n//2+1) and scale, and move it.
+
+    Its content is moved by +shift (2,).
+    """
+    n, n_half = half.shape
+    phase = axis_phases(shift_xy_px, n)
+    of_x, of_y = phase[0].astype(np.complex64), (phase[1] * scale).astype(np.complex64)
+    for y in range(n):
+        at_y = of_y[y] if 2 * y < n else of_y[n - y].conjugate()
+        for x in range(n_half):
+            shift, value, size = at_y * of_x[x], half[y, x], factor[y, x]
+            half[y, x] = complex((value.real * shift.real - value.imag * shift.imag) * size,
+                                 (value.real * shift.imag + value.imag * shift.real) * size)
 
 
 @cpu_kernel

@@ -18,6 +18,14 @@ def last_kx(room, n):
     return last if last < end else end
 
 
+def row_end(reach_px, ky, n_half):
+    """How many samples from kx = 0 on a row has within a reach, at most n_half."""
+    room = reach_px * reach_px - ky * ky
+    if room < 0.0:
+        return 0
+    return n_half if room >= n_half * n_half else min(int(math.sqrt(room)) + 1, n_half)
+
+
 def signed_frequency(i, n):
     """Frequency of index i in fft order; -n/2 at the Nyquist index of an even n."""
     return i if 2 * i < n else i - n

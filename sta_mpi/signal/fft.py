@@ -24,7 +24,6 @@ import pyfftw
 from numpy.typing import NDArray
 
 from sta_mpi.signal.fourier_grid import (
-    axis_shift_phases,
     crop_rft2,
     crop_rft3,
     frequency_grid_rft2,
@@ -41,11 +40,9 @@ __all__ = [
     "Padding",
     "Shape",
     "Window",
-    "axis_shift_phases",
     "crop_rft2",
     "crop_rft3",
     "frequency_grid_rft2",
-    "parts_about_origin",
     "radius_rft",
     "shell_index_rft",
     "shift_images",
@@ -106,18 +103,6 @@ def _halves(n: int, wrapped: int) -> tuple[tuple[slice, slice], tuple[slice, sli
     """
     c = n // 2
     return (slice(c, n), slice(0, n - c)), (slice(0, c), slice(wrapped - c, wrapped))
-
-
-def parts_about_origin(n: int, wrapped: int, n_axes: int = 2
-                       ) -> list[tuple[tuple[slice, ...], tuple[slice, ...]]]:
-    """Where the parts of an n^d array about its centre lie in one with its origin at index 0.
-
-    Returns
-    -------
-    2^d pairs (indices of the centred array, of the wrapped one), `wrapped` >= n its edge
-    """
-    return [(tuple(s for s, _ in p), tuple(t for _, t in p))
-            for p in product(_halves(n, wrapped), repeat=n_axes)]
 
 
 def _is_passing(shape: tuple[int, ...]) -> bool:

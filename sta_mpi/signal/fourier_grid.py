@@ -56,14 +56,10 @@ def shift_phases(n: int, shift_xy_px: Floats) -> Complex:
     (..., n, n//2+1) complex64   exp(-2 pi i (kx tx + ky ty) / n); at the Nyquist frequency of
     an even n the mean of both signs, so that a real image stays real
     """
-    phase_y, phase_x = axis_shift_phases(n, shift_xy_px)
-    return (phase_y[..., :, None] * phase_x[..., None, :]).astype(np.complex64)
-
-
-def axis_shift_phases(n: int, shift_xy_px: Floats) -> tuple[NDArray[np.complex128], ...]:
-    """Factors of y (..., n) and x (..., n//2+1) whose product is `shift_phases`."""
     shift = np.asarray(shift_xy_px, float)
-    return _both_signs(_axis_phases(shift[..., 1], n), n), _axis_phases(shift[..., 0], n)
+    phase_y = _both_signs(_axis_phases(shift[..., 1], n), n)
+    phase_x = _axis_phases(shift[..., 0], n)
+    return (phase_y[..., :, None] * phase_x[..., None, :]).astype(np.complex64)
 
 
 def shift_images(stack: Complex, shift_xy_px: Floats) -> Complex:

@@ -40,7 +40,7 @@ def patches_of(n_slices, noise):
 
 def average(patches, R, weight, way):
     """The map from samples of the padded grid, of the box, or of the box and low frequencies."""
-    def constant(data, xyz_A, tilts, share=None):
+    def constant(data, xyz_A, tilts, share=None, reach_px=None):
         everywhere = np.broadcast_to(weight, data.shape).copy()
         return (data, everywhere) if share is None else share.of(data, everywhere)
 
@@ -48,7 +48,7 @@ def average(patches, R, weight, way):
                             dose_limits_px=no_limits, coarser=lambda factor: SimpleNamespace(
                                 weigh=constant, dose_limits_px=no_limits))
     seen = TiltObservation(model, PLANS, PLANS.rfft2(patches), np.zeros(3), np.arange(len(R)))
-    samples = {"padded": lambda: seen.samples(GRID), "box": lambda: seen.samples(BOX),
+    samples = {"padded": lambda: seen.samples_to_insert(GRID), "box": lambda: seen.samples(BOX),
                "box and low": lambda: seen.samples_with_low(GRID)}[way]()
     sums = np.zeros((GRID, GRID, GRID // 2 + 1, 4), np.float32)
     samples.insert(sums, GRID, np.eye(3))
@@ -113,7 +113,7 @@ def test_tilts_are_inserted_up_to_the_limit_of_their_dose(way):
 
     def inserted(is_limited):
         """Sums of the samples, or of those that are not set to zero beyond the limits."""
-        def weigh(data, xyz_A, tilts, share=None):
+        def weigh(data, xyz_A, tilts, share=None, reach_px=None):
             weight = np.ones(data.shape, np.float32)
             if not is_limited:
                 limit = limits * (1 if data.shape[1] == BOX else 2)
@@ -129,7 +129,7 @@ def test_tilts_are_inserted_up_to_the_limit_of_their_dose(way):
         model = SimpleNamespace(weigh=weigh, series=SimpleNamespace(rotation=R),
                                 dose_limits_px=limits_px, coarser=lambda factor: low)
         seen = TiltObservation(model, PLANS, PLANS.rfft2(patches), np.zeros(3), np.arange(3))
-        samples = {"padded": lambda: seen.samples(GRID), "box": lambda: seen.samples(BOX),
+        samples = {"padded": lambda: seen.samples_to_insert(GRID), "box": lambda: seen.samples(BOX),
                    "box and low": lambda: seen.samples_with_low(GRID)}[way]()
         sums = np.zeros((GRID, GRID, GRID // 2 + 1, 4), np.float32)
         samples.centred(np.array([0.4, -0.3, 0.2])).scaled(0.5).insert(sums, GRID, np.eye(3))

@@ -3,30 +3,33 @@
 import numpy as np
 import pytest
 
+from sta_mpi.align.observation import LOW_PX
 from sta_mpi.align.observe import Frame, SeriesObserver, Weighting
 from sta_mpi.data import Optics, TiltSeries
 from sta_mpi.geometry.projection import projection_from_angles
-from sta_mpi.signal.fft import FftPlans
+from sta_mpi.signal.fft import FftPlans, radius_rft
 from sta_mpi.signal.masks import soft_circle
 
 IMAGE, PIXEL_A, TILTS = 96, 2.0, np.array([-30.0, 0.0, 45.0])
 MEAN, SD = np.array([10.0, -3.0, 0.5]), np.array([2.0, 5.0, 0.25])
 AT_A = np.array([7.3, -4.1, 11.0])
+PLAIN = Weighting(ctf=False, dose=False, scale=False)
 
 
-def observer(box: int, cut: int, edges_px: np.ndarray | None = None) -> SeriesObserver:
-    """White noise of another power in each tilt, no CTF, no damping."""
+def observer(box: int, cut: int, edges_px: np.ndarray | None = None, dose=0.0, defocus_A=0.0,
+             weighting=PLAIN) -> SeriesObserver:
+    """White noise of another power in each tilt; no CTF, no damping unless asked for."""
     zero, size = np.zeros(len(TILTS)), (IMAGE, IMAGE, 64)
     P = projection_from_angles(zero, TILTS, zero, np.zeros((len(TILTS), 2)), size, PIXEL_A)
     series = TiltSeries(
-        "TS_01", PIXEL_A, Optics(300.0, 2.7, 0.1), P, pre_dose_e_per_A2=zero,
-        defocus_u_A=zero, defocus_v_A=zero, astig_deg=zero, phase_shift_deg=zero,
+        "TS_01", PIXEL_A, Optics(300.0, 2.7, 0.1), P, pre_dose_e_per_A2=zero + dose,
+        defocus_u_A=zero + defocus_A, defocus_v_A=zero + defocus_A, astig_deg=zero,
+        phase_shift_deg=zero,
         ctf_scale=zero + 1.0, ctf_b_factor_A2=zero, tomogram_size_px=size,
         image_size_px=(IMAGE, IMAGE))
     noise = np.array([1.0, 4.0, 0.25])[:, None] * np.ones((1, IMAGE // 2 + 1))
     return SeriesObserver(series, MEAN, SD, noise, Frame(box, cut, 1, PIXEL_A),
-                          Weighting(ctf=False, dose=False, scale=False),
-                          FftPlans(effort="estimate"), edges_px)
+                          weighting, FftPlans(effort="estimate"), edges_px)
 
 
 def by_numpy(image, centre_px, box, cut, mean, sd, noise):
@@ -75,3 +78,35 @@ def test_each_tilt_is_cut_with_a_window_of_its_own():
     errors = largest_errors(seen, 24, edges_px)
     assert 0 < min(errors) <= max(errors) < 1e-6
     assert max(largest_errors(seen, 24, dict.fromkeys(edges_px, 48))) > 1e-2
+
+
+@pytest.mark.parametrize("way", ["padded", "box and low", "search"])
+def test_samples_that_nobody_asks_for_are_zero_and_change_no_sum(way, monkeypatch):
+    box, grid = 40, 80
+    seen = observer(box, 48, dose=np.array([0.0, 60.0, 110.0]), defocus_A=2e4,
+                    weighting=Weighting())
+    images = np.random.default_rng(1).normal(size=(3, IMAGE, IMAGE)).astype(np.float32)
+    particle = seen.observe(list(images), AT_A, np.arange(3), "p")
+    make = {"padded": lambda: particle.samples_to_insert(grid),
+            "box and low": lambda: particle.samples_with_low(grid),
+            "search": lambda: particle.samples(box, 12.0)}[way]
+    found, weigh = make(), seen.model.weigh
+    for model in (seen.model, seen.model.coarser(box / LOW_PX)):
+        monkeypatch.setattr(model, "weigh", lambda data, at, tilts, share, _, of=model.weigh: of(
+            data, at, tilts, share))
+    assert seen.model.weigh is not weigh
+    everything = make()
+    left_out = found.weight_rft == 0
+    assert 0.2 < left_out.mean() < 0.9
+    assert (everything.weight_rft[left_out] > 0).all() or way == "box and low"
+    assert (found.data_rft[left_out] == 0).all()
+    np.testing.assert_array_equal(found.data_rft[~left_out], everything.data_rft[~left_out])
+    if way == "search":
+        radius = radius_rft((box, box // 2 + 1))
+        np.testing.assert_array_equal(left_out, np.broadcast_to(radius > 12.0, left_out.shape))
+        return
+    sums = np.zeros((2, grid, grid, grid // 2 + 1, 4), np.float32)
+    for own, samples in zip(sums, (found, everything), strict=True):
+        samples.insert(own, grid, np.eye(3))
+    assert sums[0].any()
+    np.testing.assert_array_equal(*sums)

@@ -109,7 +109,9 @@ def masked_error(device: str, n: int) -> float:
     before = complex_noise(rng, (3, n, n // 2 + 1))
     errors = []
     share, unchanged = rng.random((n, n // 2 + 1), np.float32), before.copy()
-    for more in ((None,), (extra,), (None, share, 0.5), (extra, share, 2.0)):
+    reach = np.array([np.inf, 0.3 * n, 0.0])
+    for more in ((None,), (extra,), (None, share, 0.5), (extra, share, 2.0),
+                 (None, share, 0.5, reach), (extra, share, 2.0, 5.0)):
         found = weigh_masked_samples(coefficients, parts, tilts, before, *more)
         expected = ctf_reference.weigh_masked(coefficients, parts, tilts, before, *more)
         errors += [relative(*pair) for pair in zip(found, expected, strict=True)]

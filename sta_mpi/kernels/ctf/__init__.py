@@ -55,8 +55,8 @@ def ctf_image_stack(coefficients: Floats, n: int, extra_cycles: Floats | None = 
 
 def weigh_masked_samples(coefficients: Floats, parts: Parts, tilts: NDArray[np.intp],
                          data: Complex, extra_cycles: Floats | None = None,
-                         share: Real | None = None, data_scale: float = 1.0
-                         ) -> tuple[Complex, Real]:
+                         share: Real | None = None, data_scale: float = 1.0,
+                         reach_px: Floats | float = np.inf) -> tuple[Complex, Real]:
     """The samples of masked patches times their factor, and their weights.
 
     With q = CTF^2 - 1/2, signal b = 1/2 + particle q and noise p = 1/2 + noise q the factor is
@@ -71,6 +71,8 @@ def weigh_masked_samples(coefficients: Floats, parts: Parts, tilts: NDArray[np.i
     extra_cycles : (n, n//2+1) float64 or None  further phase, common to all tilts
     share : (n, n//2+1) float32 or None         factor of samples and weights
     data_scale : float                          further factor of the samples, used with a share
+    reach_px : float or (m,)                    largest |k| of interest [index units]: samples and
+                                                weights beyond are 0
 
     Returns
     -------
@@ -93,7 +95,9 @@ def weigh_masked_samples(coefficients: Floats, parts: Parts, tilts: NDArray[np.i
     elif share.shape != shape[1:]:
         raise ValueError(f"share has shape {share.shape}, expected {shape[1:]}")
     samples, weight = np.empty(shape, np.complex64), np.empty(shape, np.float32)
-    cpu.weigh_masked(coefficients, extra, tilts, *parts, share, np.float32(data_scale),
+    reach = np.empty(shape[0])
+    reach[:] = reach_px
+    cpu.weigh_masked(coefficients, extra, tilts, *parts, share, np.float32(data_scale), reach,
                      data.view(np.float32), samples.view(np.float32), weight)
     return samples, weight
 

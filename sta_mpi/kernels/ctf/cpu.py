@@ -7,6 +7,7 @@ from sta_mpi.kernels.ctf import inline
 from sta_mpi.kernels.options import cpu_inline, cpu_kernel
 
 signed_frequency = cpu_inline(shared.signed_frequency)
+row_end = cpu_inline(shared.row_end)
 phase_cycles = cpu_inline(inline.phase_cycles)
 minus_sine = cpu_inline(inline.minus_sine)
 keep_from_zero = cpu_inline(inline.keep_from_zero)
@@ -38,8 +39,11 @@ def ctf_images(coefficients, extra_cycles, damping, out):
 
 @cpu_kernel
 def weigh_masked(coefficients, extra_cycles, tilts, static, noise, particle, share, data_scale,
-                 masked, data, weight):
-    """Fill data (m, n, 2 (n//2+1)), masked times its factors, and weight; share may be empty."""
+                 reach_px, masked, data, weight):
+    """Fill data (m, n, 2 (n//2+1)), masked times its factors, and weight; share may be empty.
+
+    Beyond its reach a tilt is filled with zeros.
+    """
     m, n, n_half = weight.shape
     half = np.float32(0.5)
     cycles = np.empty(n_half, np.float64)
@@ -50,22 +54,25 @@ def weigh_masked(coefficients, extra_cycles, tilts, static, noise, particle, sha
         tilt = tilts[p]
         for iy in range(n):
             ky = np.float64(signed_frequency(iy, n))
-            for ix in range(n_half):
+            end = row_end(reach_px[p], ky, n_half)
+            for ix in range(end):
                 cycles[ix] = phase_cycles(np.float64(ix), ky, cxx, cxy, cyy, c4, c0)
             if extra_cycles.size > 0:
-                for ix in range(n_half):
+                for ix in range(end):
                     cycles[ix] += extra_cycles[iy, ix]
-            for ix in range(n_half):
+            for ix in range(end):
                 sine = minus_sine(cycles[ix])
                 wave[ix] = sine * sine - half
-            for ix in range(n_half):
+            for ix in range(end):
                 signal = wave[ix] * particle[tilt, iy, ix] + half
                 factor[ix] = signal / (wave[ix] * noise[tilt, iy, ix] + half)
                 weight[p, iy, ix] = signal * factor[ix] * static[tilt, iy, ix]
             if share.size > 0:
-                for ix in range(n_half):
+                for ix in range(end):
                     weight[p, iy, ix] *= share[iy, ix]
                     factor[ix] *= share[iy, ix] * data_scale
-            for ix in range(n_half):
+            for ix in range(end):
                 data[p, iy, 2 * ix] = masked[p, iy, 2 * ix] * factor[ix]
                 data[p, iy, 2 * ix + 1] = masked[p, iy, 2 * ix + 1] * factor[ix]
+            data[p, iy, 2 * end :] = 0.0
+            weight[p, iy, end:] = 0.0

@@ -11,14 +11,18 @@ def ctf_images(coefficients, n, extra_cycles=None, damping=None):
     return np.where(np.abs(stack) < 1e-8, np.where(stack < 0, -1e-8, 1e-8), stack)
 
 
-def weigh_masked(coefficients, parts, tilts, data, extra_cycles=None, share=1.0, data_scale=1.0):
+def weigh_masked(coefficients, parts, tilts, data, extra_cycles=None, share=1.0, data_scale=1.0,
+                 reach_px=np.inf):
     """Data times their factor and weights, (m, n, n//2+1); see `weigh_masked_samples`."""
     static, noise, particle = (part[tilts].astype(np.float64) for part in parts)
-    squared = _waves(coefficients, data.shape[1], extra_cycles) ** 2
+    n = data.shape[1]
+    squared = _waves(coefficients, n, extra_cycles) ** 2
+    radius = np.hypot(np.fft.fftfreq(n, 1 / n)[:, None], np.arange(n // 2 + 1))
+    is_seen = radius <= np.broadcast_to(reach_px, len(data))[:, None, None]
     signal_power = 0.5 + particle * (squared - 0.5)
     noise_power = 0.5 + noise * (squared - 0.5)
-    return (share * data_scale * data * signal_power / noise_power,
-            share * static * signal_power**2 / noise_power)
+    return (is_seen * share * data_scale * data * signal_power / noise_power,
+            is_seen * share * static * signal_power**2 / noise_power)
 
 
 def _waves(coefficients, n, extra_cycles):
