@@ -178,7 +178,7 @@ def test_halves_of_frames_come_from_the_even_and_odd_images(run, made, tables, t
 def test_integers_are_densities_times_the_factor_of_the_report(run, made, tmp_path):
     done = run(tmp_path / "out", "--mode", "int16", "--halves", "tilts")
     assert done.exit_code == 0, done.output
-    stored, density = volume(tmp_path / "out"), volume(made)
+    stored, density = (volume(folder).astype(np.float64) for folder in (tmp_path / "out", made))
     factor = np.vdot(stored, density) / np.vdot(density, density)
     assert np.abs(stored - factor * density).max() < 0.51
     header = read_header(tmp_path / "out/tomograms/rec_TS.mrc")
