@@ -13,8 +13,9 @@ from sta_mpi.data import TiltSeries
 from sta_mpi.errors import DataError, InputError
 from sta_mpi.jobs.inputs import InputSet
 from sta_mpi.jobs.sources import ObservationOptions, within_dose
-from sta_mpi.jobs.tilt_images import check_image_numbers, finite_pixels, series_images
+from sta_mpi.jobs.tilt_images import check_image_numbers, series_images
 from sta_mpi.jobs.window_size import window_edges_px
+from sta_mpi.kernels.images import moments
 from sta_mpi.signal.binning import binned_image
 from sta_mpi.signal.fft import FftPlans, Shape, Window
 from sta_mpi.signal.noise import noise_spectrum
@@ -143,19 +144,18 @@ class TiltSeriesSource:
                     f"{raw.shape[1]} x {raw.shape[0]} px, the first one {ts.image_size_px}. "
                     "Use images of one size.")
             image = np.asarray(raw, np.float32)
-            values = finite_pixels(image)
-            slot.mean[i] = values.mean(dtype=np.float64)
-            slot.sd[i] = values.std(dtype=np.float64)
-            slot.noise[i] = self._noise(image, slot.mean[i], slot.sd[i], slot.noise.shape[1])
+            n_finite, slot.mean[i], slot.sd[i] = moments(image)
+            slot.noise[i] = self._noise(
+                image, n_finite == image.size, slot.mean[i], slot.sd[i], slot.noise.shape[1])
             slot.images[i] = binned_image(image, self.options.frame.binning, float(slot.mean[i]))
 
-    def _noise(self, image: NDArray[np.float32], mean: np.float32, sd: np.float32, n_shells: int
-               ) -> Floats:
-        if not self.options.measured_noise or not np.isfinite(sd) or sd <= 0:
+    def _noise(self, image: NDArray[np.float32], is_finite: bool, mean: np.float32, sd: np.float32,
+               n_shells: int) -> Floats:
+        """Noise spectrum at sd 1; pixels that are no numbers count as the mean."""
+        if not self.options.measured_noise or sd <= 0:
             return np.ones(n_shells)
-        scaled = (image - mean) / sd
-        scaled[~np.isfinite(scaled)] = 0
-        spectrum = noise_spectrum(scaled, 2 * (n_shells - 1))
+        pixels = image if is_finite else np.where(np.isfinite(image), image, mean)
+        spectrum = noise_spectrum(pixels, 2 * (n_shells - 1)) / float(sd) ** 2
         return np.maximum(spectrum, 1e-4 * spectrum.max())
 
 

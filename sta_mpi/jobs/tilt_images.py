@@ -1,4 +1,4 @@
-"""The tilt images of a series: opened by the names in its table, checked, their finite pixels."""
+"""The tilt images of a series: opened by the names in its table, and checked."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -52,16 +52,3 @@ def _check_number(series: TiltSeries, i_tilt: int, number: int, n_images: int) -
             f"tilt series {series.name}, tilt {i_tilt + 1} of {series.n_tilts}: image "
             f"{series.image_names[i_tilt]} is number {number} of a stack of {n_images} images, "
             f"expected 1 to {n_images}. Correct rlnMicrographName or make the stack again.")
-
-
-def finite_pixels(image: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The image, or its pixels that are numbers where some are not.
-
-    Only particles whose own patch holds such a pixel are refused. An image without any number
-    counts as one pixel of 0: all pixels are equal.
-    """
-    with np.errstate(over="ignore", invalid="ignore"):
-        if np.isfinite(np.sum(image, dtype=np.float64)):
-            return image
-    values = image[np.isfinite(image)]
-    return values if len(values) else np.zeros(1, np.float32)

@@ -6,6 +6,8 @@ from numpy.typing import NDArray
 
 Image = NDArray[np.float32]
 
+_ROWS = 64
+
 
 def binned_image(image: Image, binning: int, fill: float) -> Image:
     """The band-limited mean of an image over binning × binning pixels.
@@ -27,17 +29,10 @@ def binned_image(image: Image, binning: int, fill: float) -> Image:
     if binning == 1:
         return image
     kept = tuple(n // binning for n in image.shape)
-    padded_shape = tuple(binning * _fast_even(-(-n // binning)) for n in image.shape)
-    padded = np.zeros(padded_shape, np.float32)
-    np.subtract(image, np.float32(fill), out=padded[: image.shape[0], : image.shape[1]])
-    bad = ~np.isfinite(padded)
-    has_bad = bool(bad.any())
-    if has_bad:
-        padded[bad] = 0
-    rows, columns = (n // binning for n in padded_shape)
-    half = scipy.fft.rfft2(padded, overwrite_x=True, workers=1)
-    cut = np.concatenate([half[: rows // 2, : columns // 2 + 1],
-                          half[-(rows // 2):, : columns // 2 + 1]])
+    rows, columns = (_fast_even(-(-n // binning)) for n in image.shape)
+    half, has_bad = _transformed_rows(image, fill, binning * rows, binning * columns, columns)
+    half = scipy.fft.fft(half, axis=0, overwrite_x=True, workers=1)
+    cut = np.concatenate([half[: rows // 2], half[-(rows // 2):]])
     # a wave at the new Nyquist frequency has lost its other half
     cut[rows // 2] = 0
     cut[:, columns // 2] = 0
@@ -45,9 +40,30 @@ def binned_image(image: Image, binning: int, fill: float) -> Image:
     small = scipy.fft.irfft2(cut, s=(rows, columns), workers=1)
     out = np.asarray(small[: kept[0], : kept[1]] + np.float32(fill), np.float32)
     if has_bad:
+        bad = ~np.isfinite(image)
         blocks = bad[: kept[0] * binning, : kept[1] * binning]
         out[blocks.reshape(kept[0], binning, kept[1], binning).any(axis=(1, 3))] = np.nan
     return out
+
+
+def _transformed_rows(image: Image, fill: float, height: int, width: int, kept: int
+                      ) -> tuple[NDArray[np.complex64], bool]:
+    """Rows of an image less `fill`, padded to (height, width), transformed and cut at kept // 2.
+
+    Whether there are pixels that are no numbers comes second; they count as `fill`. A few rows at
+    a time: they stay in the cache.
+    """
+    half, has_bad = np.zeros((height, kept // 2 + 1), np.complex64), False
+    for first in range(0, len(image), _ROWS):
+        part = image[first : first + _ROWS] - np.float32(fill)
+        with np.errstate(over="ignore", invalid="ignore"):
+            is_bad = not np.isfinite(part.sum(dtype=np.float64))
+        if is_bad:
+            part[~np.isfinite(part)] = 0
+            has_bad = True
+        half[first : first + len(part)] = scipy.fft.rfft(
+            part, width, axis=1, workers=1)[:, : kept // 2 + 1]
+    return half, has_bad
 
 
 def _fast_even(least: int) -> int:

@@ -14,11 +14,14 @@ Gold beads, ice and empty borders are not noise: the robust estimate leaves out 
 power is far from that of the others.
 """
 
+from itertools import product
+
 import numpy as np
 import scipy.fft
 from numpy.typing import ArrayLike, NDArray
 
 from sta_mpi.errors import InputError
+from sta_mpi.kernels.images import add_shell_power
 from sta_mpi.signal.fourier_grid import shell_index_rft
 
 Image = NDArray[np.float32]
@@ -89,43 +92,22 @@ def interpolate_spectrum(spectrum: ArrayLike, n: int) -> Floats:
     return np.asarray(np.interp(np.arange(n // 2 + 1) * (m / n), np.arange(len(values)), values))
 
 
-def radial_mean_rft(values_rft: ArrayLike) -> Floats:
-    """Mean over shells of real values given on a half transform.
-
-    Parameters
-    ----------
-    values_rft : (n, n//2+1) or (n, n, n//2+1)
-
-    Returns
-    -------
-    (n//2+1,) float64; each sample counts for itself and its Friedel mate
-    """
-    values = np.asarray(values_rft, np.float64)
-    weights, shells = _shell_weights(values.shape)
-    sums = np.bincount(shells, (values * weights).ravel())
-    counts = np.bincount(shells, np.broadcast_to(weights, values.shape).ravel())
-    n_shells = values.shape[0] // 2 + 1
-    return np.asarray(sums[:n_shells] / counts[:n_shells])
-
-
 def _tile_powers(image: Image, tile_px: int) -> Floats:
     """Radial mean power of every tile: (n_tiles, tile_px//2+1)."""
     hann = 0.5 - 0.5 * np.cos(2.0 * np.pi * (np.arange(tile_px) + 0.5) / tile_px)
     taper = (hann[:, None] * hann).astype(np.float32)
     scale = 1.0 / float((taper.astype(np.float64) ** 2).sum())
-    centred = image - np.float32(image.mean(dtype=np.float64))
-    weights, shells = _shell_weights((tile_px, tile_px // 2 + 1))
-    counts = np.bincount(shells, np.broadcast_to(weights, (tile_px, tile_px // 2 + 1)).ravel())
-    n_shells = tile_px // 2 + 1
-    rows = []
-    for y in _starts(image.shape[0], tile_px):
-        for x in _starts(image.shape[1], tile_px):
-            tile = centred[y:y + tile_px, x:x + tile_px] * taper
-            transform = scipy.fft.rfft2(tile, workers=1)
-            power = (transform.real.astype(np.float64) ** 2
-                     + transform.imag.astype(np.float64) ** 2) * weights
-            rows.append(np.bincount(shells, power.ravel())[:n_shells])
-    return np.asarray(np.array(rows) * (scale / counts[:n_shells]))
+    mean = np.float32(image.mean(dtype=np.float64))
+    half = (tile_px, tile_px // 2 + 1)
+    shells, weights = shell_index_rft(half), _multiplicity(tile_px)
+    counts = np.bincount(shells.ravel(), np.broadcast_to(weights, half).ravel())
+    starts = list(product(_starts(image.shape[0], tile_px), _starts(image.shape[1], tile_px)))
+    powers = np.zeros((len(starts), len(counts)))
+    for (y, x), power in zip(starts, powers, strict=True):
+        tile = image[y:y + tile_px, x:x + tile_px] - mean
+        tile *= taper
+        add_shell_power(scipy.fft.rfft2(tile, workers=1), shells, weights, power)
+    return (powers * (scale / counts))[:, : half[1]]
 
 
 def _ordinary_tiles(powers: Floats) -> NDArray[np.bool_]:
@@ -160,14 +142,13 @@ def _starts(length: int, tile_px: int) -> list[int]:
     return starts
 
 
-def _shell_weights(shape: tuple[int, ...]) -> tuple[Floats, NDArray[np.intp]]:
-    """Multiplicity along the last axis and flat shell numbers of a half transform."""
-    n = shape[0]
+def _multiplicity(n: int) -> Floats:
+    """How many samples of a full transform those along the last axis of its half stand for."""
     weights = np.full(n // 2 + 1, 2.0)
     weights[0] = 1.0
     if n % 2 == 0:
         weights[-1] = 1.0
-    return weights, shell_index_rft(shape).ravel().astype(np.intp)
+    return weights
 
 
 def _check_image(image: Image, tile_px: int) -> None:
@@ -177,5 +158,7 @@ def _check_image(image: Image, tile_px: int) -> None:
         raise InputError(
             f"noise tiles of {tile_px} px do not fit an image of {image.shape[1]} x "
             f"{image.shape[0]} px: use an even size from 8 to {min(image.shape)} px.")
-    if not np.isfinite(image).all():
+    with np.errstate(invalid="ignore"):
+        is_finite = np.isfinite(image.sum(dtype=np.float64))
+    if not is_finite:
         raise InputError("the image holds NaN or infinite pixels: correct or exclude the tilt.")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from sta_mpi.errors import InputError
-from sta_mpi.signal.noise import interpolate_spectrum, noise_spectrum, radial_mean_rft
+from sta_mpi.signal.noise import interpolate_spectrum, noise_spectrum
 
 
 def coloured_image(shape, seed: int, power) -> np.ndarray:
@@ -96,16 +96,6 @@ def test_interpolated_spectrum_keeps_power_and_frequency():
     finer = interpolate_spectrum(spectrum, 127)
     assert finer.shape == (64,)
     assert np.allclose(finer, 2.0 - np.arange(64) / 127 * 2)
-
-
-def test_radial_mean_counts_friedel_mates():
-    # Full transform of a real image against the half transform of the same.
-    image = np.random.default_rng(9).standard_normal((17, 17))
-    full = np.abs(np.fft.fft2(image)) ** 2
-    shell = np.rint(np.hypot(np.fft.fftfreq(17, 1 / 17)[:, None], np.fft.fftfreq(17, 1 / 17)))
-    expected = [full[shell == s].mean() for s in range(9)]
-    assert np.allclose(radial_mean_rft(np.abs(np.fft.rfft2(image)) ** 2), expected)
-    assert np.allclose(radial_mean_rft(np.ones((12, 12, 7))), 1.0)
 
 
 def test_real_tilt_image_has_a_falling_spectrum_and_gold_in_it(data_dir):
