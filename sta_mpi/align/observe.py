@@ -291,14 +291,12 @@ def observe_box(data: Images, weight_rft: Images, R_box2t: Floats, offset_A: Flo
     offset_A : (3,) float64             refined offset, tomogram axes
     """
     n = len(data)
-    spectrum = plans.rfft3(data, mask=box_mask(n))
+    spectrum = plans.rfft3(data, mask=box_mask(n), factor=1.0 / noise_power)
     if not (np.isfinite(spectrum[0, 0, 0]) and np.isfinite(weight_rft.sum())):
         raise ParticleError(f"particle {name}: its box holds NaN or Inf. Extract it again.")
-    inverse = np.float32(1.0 / noise_power)
-    spectrum.view(np.float32)[...] *= inverse
     if offset_A.any():
         spectrum *= shift_phases_3d(n, -(R_box2t.T @ offset_A) / voxel_A)
-    return BoxSamples(spectrum, weight_rft * inverse, R_box2t)
+    return BoxSamples(spectrum, weight_rft * np.float32(1.0 / noise_power), R_box2t)
 
 
 @lru_cache(maxsize=2)

@@ -175,8 +175,8 @@ class VolumeObserver:
         data = self.plans.irfft3(spectrum)
         start = cut // 2 - box // 2
         kept = slice(start, start + box)
-        spectrum = self.plans.rfft3(data[kept, kept, kept], mask=box_mask(box))
-        weight = (seen if box == cut else self.wedge.seen(box, xyz_A)).weight()
         # the noise of a box grows with its edge, see `FftPlans`; slices lie denser in smaller ones
-        merged = BoxSamples(spectrum * np.float32(cut / box), weight, np.eye(3))
+        spectrum = self.plans.rfft3(data[kept, kept, kept], mask=box_mask(box), factor=cut / box)
+        weight = (seen if box == cut else self.wedge.seen(box, xyz_A)).weight()
+        merged = BoxSamples(spectrum, weight, np.eye(3))
         return BoxObservation(merged, self.plans)

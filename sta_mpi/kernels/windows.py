@@ -45,3 +45,19 @@ def fill_masked(window, mask, out):
             out[i, j] = row[j] * mask[i, j]
         for j in range(first, b):
             out[i, j] = row[j - b + n] * mask[i, j]
+
+
+@cpu_kernel
+def fill_masked_box(box, mask, out):
+    """Fill out (n, n, n), origin at index 0, with box times mask, origins at n // 2."""
+    n = len(out)
+    c = n // 2
+    first = n - c
+    for i in range(n):
+        z = i + c if i < first else i - first
+        for j in range(n):
+            y = j + c if j < first else j - first
+            for k in range(first):
+                out[i, j, k] = box[z, y, k + c] * mask[z, y, k + c]
+            for k in range(c):
+                out[i, j, k + first] = box[z, y, k] * mask[z, y, k]

@@ -23,6 +23,7 @@ import numpy as np
 import pyfftw
 from numpy.typing import NDArray
 
+from sta_mpi.kernels.windows import fill_masked_box
 from sta_mpi.signal.fourier_grid import (
     crop_rft2,
     crop_rft3,
@@ -130,11 +131,11 @@ class _Plan:
 
     def forward(self, image: NDArray[np.floating], scale: np.float32, out: Complex,
                 mask: Real | None = None) -> None:
-        for source, target in self.pieces:
-            if mask is None:
+        if mask is None:
+            for source, target in self.pieces:
                 self.real[target] = image[source]
-            else:
-                np.multiply(image[source], mask[source], out=self.real[target])
+        else:
+            fill_masked_box(np.ascontiguousarray(image, np.float32), mask, self.real)
         self.execute()
         # as floats: numpy would do a complex product
         np.multiply(self.half.view(np.float32), scale, out=out.view(np.float32))
@@ -344,14 +345,15 @@ class FftPlans:
         return out
 
     def rfft3(self, volume: NDArray[np.floating], out: Complex | None = None,
-              mask: Real | None = None) -> Complex:
+              mask: Real | None = None, factor: float = 1.0) -> Complex:
         """V = rfftn(ifftshift(volume)) / n of a cubic (n, n, n) volume: (n, n, n//2+1).
 
-        With a `mask` (n, n, n) the volume is multiplied by it on its way in.
+        With a `mask` (n, n, n) float32 the volume is multiplied by it on its way in; V is
+        multiplied by `factor`.
         """
         n = _edge(volume.shape, volume.shape[-1])
         out = _output(out, (n, n, n // 2 + 1), np.complex64)
-        self._plan((n, n, n), inverse=False).forward(volume, np.float32(1.0 / n), out, mask)
+        self._plan((n, n, n), inverse=False).forward(volume, np.float32(factor / n), out, mask)
         return out
 
     def irfft3(self, rft: Complex, out: Real | None = None) -> Real:

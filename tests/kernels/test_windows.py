@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from sta_mpi.kernels.windows import fill_masked, fill_window
+from sta_mpi.kernels.windows import fill_masked, fill_masked_box, fill_window
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.int16])
@@ -27,3 +27,12 @@ def test_masked_part_is_the_middle_of_the_window_times_the_mask(n, b):
     out = np.full((b, b), np.nan, np.float32)
     fill_masked(window, mask, out)
     np.testing.assert_array_equal(out, expected)
+
+
+@pytest.mark.parametrize("n", [6, 7])
+def test_a_box_times_its_mask_goes_in_with_the_origin_first(n):
+    rng = np.random.default_rng(n)
+    box, mask = rng.normal(size=(2, n, n, n)).astype(np.float32)
+    out = np.empty_like(box)
+    fill_masked_box(box, mask, out)
+    assert np.array_equal(out, np.fft.ifftshift(box * mask))
