@@ -8,16 +8,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from llvmlite.binding import get_host_cpu_name
 
 
 def machine() -> str:
-    """CPU model, number of CPUs and Python of this machine."""
+    """CPU model and kind (znver3 has no AVX-512, znver4 has), number of CPUs and Python."""
     model = platform.processor() or platform.machine()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
         names = [x.split(":")[1].strip() for x in cpuinfo.read_text().splitlines()
                  if x.startswith("model name")]
-        model = f"{names[0]} x{len(names)}" if names else model
+        model = f"{names[0]} ({get_host_cpu_name()}) x{len(names)}" if names else model
     return f"{model}, Python {platform.python_version()}"
 
 
