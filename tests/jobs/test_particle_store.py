@@ -438,16 +438,13 @@ def test_maps_are_the_same_on_any_number_of_ranks_and_wherever_particles_are(cas
     assert rounds == [(truth, 0, 24), (truth, 24, 24)], "the second round cuts nothing"
     assert held == 24
     for n, memory, scratch in ((2, 1e9, 0), (3, 1e5, 1e9))[precision == "float16":]:
-        # three ranks share two cores: one that waits for a core loses units to the others, and
-        # on a busy machine one of two does so too, now and then
-        wanted, most = (12 if n == 2 else 6), 0
+        # a rank that waits for a core loses units to the others: three do so often, two sometimes
+        most = 0
         for _ in range(3):
             rounds, held = case(n, precision, memory, scratch)
             assert [digest for digest, *_ in rounds] == [truth, truth]
             hits, cuts = rounds[1][1:]
             assert hits + cuts == 48
             most = max(most, hits)
-            if most >= wanted:
-                break
-        assert most >= wanted, "units go back to the rank that holds them"
+        assert most >= (12 if n == 2 else 6), "units go back to the rank that holds them"
         assert held == 24
