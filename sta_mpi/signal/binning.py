@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 Image = NDArray[np.float32]
 
 _ROWS = 64
+"""Rows that are transformed together; they stay in the cache."""
 
 
 def binned_image(image: Image, binning: int, fill: float) -> Image:
