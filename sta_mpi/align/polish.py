@@ -56,6 +56,11 @@ CONTRADICTED = 2.0
 is left where it is. The truth itself is sqrt(6) away from it on average, so the optimum is no
 better a start for the next band, and a good pose would be moved away and have to come back."""
 
+LEFT = 0.5
+"""Share of the tolerance that may be expected to be left of the distance to the optimum after a
+step that is applied and not evaluated. A step leaves about the share of its own length that the
+step before it left (steps of Fisher converge linearly, at a rate that the noise sets)."""
+
 LARGEST_TURN_RAD = 0.25
 _TINY_RAD, _TINY_PX = 3e-4, 2e-3
 """A step below both that makes things worse is on a kink of the interpolant, not far from the
@@ -96,7 +101,8 @@ class PolishResult:
 class PoseState(NamedTuple):
     """Everything known at one pose.
 
-    At the end of a climb the pose may be a last short step past what was judged.
+    At the end of a climb the pose may be a last step past where it was looked at: score and prior
+    are those expected of the pose, everything else is of the last look.
     """
 
     pose: Pose
@@ -235,7 +241,7 @@ class BandSearch:
         if is_worth is None and not self._is_last and (
                 self._propose(state, restraint, 0.0)[1] < CONTRADICTED):
             return state, True
-        tolerance, damping = self._tolerance, 0.0
+        tolerance, damping, before = self._tolerance, 0.0, 0.0
         small_gain = 0.25 * tolerance**2
         for _ in range(self._max_steps):
             if is_worth is not None and not is_worth(state):
@@ -246,10 +252,10 @@ class BandSearch:
                 if np.isnan(length):
                     return state, False
                 whole = length if np.isnan(whole) else whole
-                if length < tolerance and damping == 0:
-                    # applied, not evaluated: it gains less than half its square, and an early
-                    # band's end is evaluated in the next one
-                    return state._replace(pose=pose), True
+                if damping == 0 and (length < tolerance
+                                     or length**2 < LEFT * tolerance * before):
+                    return PoseState(pose, state.cross, state.power, restraint.foresee(
+                        state.pose, state.judged, pose, length)), True
                 trial = yield from self.evaluate(pose, restraint)
                 gain = trial.objective - state.objective
                 # on kinks of the interpolant steps of 0.1 standard deviations may go on, to and fro
@@ -264,7 +270,8 @@ class BandSearch:
                 damping = max(8.0 * damping, 0.1)
             else:
                 return state, False
-            state, damping = trial, (damping / 8.0 if damping > 0.1 else 0.0)
+            state, before = trial, length if damping == 0 else 0.0
+            damping = damping / 8.0 if damping > 0.1 else 0.0
         return state, False
 
     def evaluate(self, pose: Pose, restraint: Restraint

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sta_mpi.kernels.polish import PoseSums
-from sta_mpi.kernels.polish.restraint import clipped, is_on_limit
+from sta_mpi.kernels.polish.restraint import clipped, is_on_limit, log_prior, step_between
 from sta_mpi.kernels.polish.state import judge, next_pose
 
 Floats = NDArray[np.float64]
@@ -144,6 +144,21 @@ class Restraint:
             *_contiguous(pose), judged.gradient, judged.information_all, damping,
             largest_turn_rad, largest_move_px, *self._centre, self._terms.limits)
         return Pose(R, shift), float(length)
+
+    def foresee(self, pose: Pose, judged: Judged, after: Pose, length: float) -> Judged:
+        """What is known at a pose, with the score and prior expected after a step from there.
+
+        The objective is taken as the parabola of its gradient and information: it rises by
+        gradient . step - length^2 / 2, which is length^2 / 2 where no limit cut the step short.
+        """
+        R, shift = _contiguous(after)
+        step = step_between(*_contiguous(pose), R, shift)
+        rise = float(judged.gradient @ step) - 0.5 * length**2
+        prior = 0.0
+        if self._terms.precision.any():
+            prior = float(log_prior(*self._centre, R, shift, self._terms.precision)[0])
+        return judged._replace(
+            score=judged.score + judged.log_prior + rise - prior, log_prior=prior)
 
     def clip(self, pose: Pose) -> Pose:
         """The pose itself, or the nearest one within the limits."""

@@ -1,4 +1,4 @@
-"""A pose that was polished before: low bands leave it alone, and it costs a look or two."""
+"""When a polish ends: good poses cost a look or two, and a step that leaves little is the last."""
 
 import numpy as np
 import pytest
@@ -47,6 +47,15 @@ def distance(problem, band, pose, other):
     return float(step_length(step, state.judged.information))
 
 
+def pose_away(optimum, sds, seed):
+    """A pose some standard deviations from an optimum, in a direction drawn at random."""
+    direction = np.linalg.solve(np.linalg.cholesky(optimum.judged.information).T,
+                                np.random.default_rng(seed).normal(size=6))
+    direction *= sds / float(step_length(direction, optimum.judged.information))
+    turn = Rotation.from_rotvec(direction[:3]).as_matrix()
+    return Pose(optimum.pose.R_p2t @ turn, optimum.pose.shift_xyz_px + direction[3:])
+
+
 @pytest.mark.parametrize("seed", range(6))
 def test_polishing_a_polished_pose_again_costs_few_looks_and_hardly_moves_it(volume, seed):
     problem, truth = noisy_particle(volume, seed)
@@ -67,13 +76,9 @@ def test_a_low_band_leaves_a_start_that_it_does_not_contradict_and_moves_another
     strict = PolishSettings(tolerance=1e-3, max_steps=40, bands=(1,))
     optimum, _ = run_steps(problem, bands_of(problem, strict, None)[0].climb(
         truth, Restraint(truth, strict)))
-    direction = np.linalg.solve(np.linalg.cholesky(optimum.judged.information).T,
-                                np.random.default_rng(seed).normal(size=6))
-    direction /= float(step_length(direction, optimum.judged.information))
 
     def climbed(sds):
-        turn = Rotation.from_rotvec(sds * direction[:3]).as_matrix()
-        start = Pose(optimum.pose.R_p2t @ turn, optimum.pose.shift_xyz_px + sds * direction[3:])
+        start = pose_away(optimum, sds, seed)
         state, is_converged = run_steps(problem, low.climb(start, Restraint(start, SETTINGS)))
         assert is_converged
         return start, state.pose
@@ -82,3 +87,21 @@ def test_a_low_band_leaves_a_start_that_it_does_not_contradict_and_moves_another
     assert end is near
     _, end = climbed(2.0 * CONTRADICTED)
     assert distance(problem, low, optimum.pose, end) < 0.5 * CONTRADICTED
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_the_step_expected_to_leave_little_is_the_last_and_its_gain_is_foreseen(volume, seed):
+    problem, truth = noisy_particle(volume, seed)
+    strict = PolishSettings(tolerance=1e-3, max_steps=40, prior_angle_deg=3.0)
+    around = Restraint(truth, strict)
+    optimum, _ = run_steps(problem, bands_of(problem, strict, None)[-1].climb(truth, around))
+    band = bands_of(problem, SETTINGS, None)[-1]
+    end, is_converged = run_steps(problem, band.climb(pose_away(optimum, 6.0, seed), around))
+    assert is_converged
+    # the start, a long step, and one of some tenths of a standard deviation that is not looked at
+    assert band.n_evaluations == 2
+    assert 0 < distance(problem, band, optimum.pose, end.pose) < SETTINGS.tolerance
+    look = run_steps(problem, band.evaluate(end.pose, around))
+    # half the square of what may be left to go, twice over
+    assert 0 < abs(end.score - look.score) < SETTINGS.tolerance**2
+    assert end.judged.log_prior == look.judged.log_prior < 0
