@@ -17,7 +17,7 @@ that short is not evaluated. A band that does not contradict a start leaves it w
 (docs/decisions/0103).
 """
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, TypeVar
 
@@ -25,9 +25,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sta_mpi.align.marching import band_after
-from sta_mpi.align.pose import Judged, PolishSettings, Pose, Restraint
-from sta_mpi.kernels.polish import PoseFunction, PoseSums
-from sta_mpi.kernels.polish.restraint import step_between
+from sta_mpi.align.pose import PolishSettings, Pose, Restraint
+from sta_mpi.kernels.polish import PoseFunction
+from sta_mpi.kernels.polish.climb import ASKS, CONVERGED, STATE, resume
 
 __all__ = [
     "Asked",
@@ -38,6 +38,7 @@ __all__ = [
     "PoseState",
     "Steps",
     "bands_of",
+    "look_at",
     "polish_pose",
     "polish_steps",
     "run_steps",
@@ -45,6 +46,7 @@ __all__ = [
 
 Floats = NDArray[np.float64]
 Counts = NDArray[np.int64]
+Records = NDArray[np.void]
 Result = TypeVar("Result")
 
 EARLY_TOLERANCE = 1.0
@@ -62,12 +64,6 @@ step that is applied and not evaluated. A step leaves about the share of its own
 step before it left (steps of Fisher converge linearly, at a rate that the noise sets)."""
 
 LARGEST_TURN_RAD = 0.25
-_TINY_RAD, _TINY_PX = 3e-4, 2e-3
-"""A step below both that makes things worse is on a kink of the interpolant, not far from the
-optimum: what is left is less than the interpolation's own error."""
-
-_REJECTIONS = 8
-
 
 @dataclass(frozen=True)
 class PolishResult:
@@ -98,48 +94,83 @@ class PolishResult:
     has_hit_limit: bool
 
 
-class PoseState(NamedTuple):
-    """Everything known at one pose.
+class PoseState:
+    """What is known at one pose, and how far a climb from there has come.
 
     At the end of a climb the pose may be a last step past where it was looked at: score and prior
     are those expected of the pose, everything else is of the last look.
+
+    Parameters
+    ----------
+    record : (1,) array of `kernels.polish.climb.STATE`
     """
 
-    pose: Pose
-    cross: float
-    power: float
-    judged: Judged
+    def __init__(self, record: Records) -> None:
+        self.record = record
+
+    @classmethod
+    def of(cls, pose: Pose) -> "PoseState":
+        """A climb that asks for its first pose."""
+        record = np.zeros(1, STATE)
+        record["next_R"], record["next_shift"] = pose.R_p2t, pose.shift_xyz_px
+        return cls(record)
+
+    @property
+    def pose(self) -> Pose:
+        """The best pose so far."""
+        return Pose(self.record["R"][0], self.record["shift"][0])
 
     @property
     def score(self) -> float:
         """Log-likelihood up to a constant."""
-        return self.judged.score
+        return float(self.record["score"][0])
 
     @property
     def objective(self) -> float:
         """Log-likelihood with the prior."""
-        return self.judged.score + self.judged.log_prior
+        return float(self.record["score"][0] + self.record["log_prior"][0])
 
-    def result(self, n_evaluations: int, is_converged: bool, restraint: Restraint
-               ) -> PolishResult:
+    @property
+    def information(self) -> Floats:
+        """(6, 6) information of the data alone [rad^-2, px^-2]."""
+        return np.asarray(self.record["information"][0])
+
+    @property
+    def n_evaluations(self) -> int:
+        """Passes over (part of) the samples."""
+        return int(self.record["n_evaluations"][0])
+
+    @property
+    def is_converged(self) -> bool:
+        """Whether the climb ended near an optimum, or where its start was to stay."""
+        return int(self.record["stage"][0]) == CONVERGED
+
+    def result(self, n_evaluations: int, restraint: Restraint) -> PolishResult:
         """The state as the end of a search."""
-        at = self.judged
+        at = self.record[0]
         return PolishResult(
-            self.pose.R_p2t, self.pose.shift_xyz_px, at.score, at.log_prior, self.cross,
-            self.power, at.grey_scale, at.information, n_evaluations, is_converged,
+            at["R"].copy(), at["shift"].copy(), float(at["score"]), float(at["log_prior"]),
+            float(at["cross"]), float(at["power"]), float(at["grey_scale"]),
+            at["information"].copy(), n_evaluations, self.is_converged,
             restraint.holds(self.pose))
 
 
-@dataclass(frozen=True)
-class Asked:
-    """A pose whose sums over the first `count` (m,) samples of each tilt a search needs next."""
+class Asked(NamedTuple):
+    """A climb in a band that a search needs done next; see `kernels.polish.climb`.
 
-    pose: Pose
-    count: Counts
+    Parameters
+    ----------
+    state, rules : (1,) arrays of STATE and RULES
+    used : (m,) int                  samples used of each tilt
+    """
+
+    state: Records
+    rules: Records
+    used: Counts
 
 
-Steps = Generator[Asked, PoseSums, PolishResult]
-"""A search as a dialogue: it asks for the sums of one pose at a time, and ends in a result."""
+Steps = Generator[Asked, None, PolishResult]
+"""A search as a dialogue: it asks for one climb at a time, and ends in a result."""
 
 
 def polish_pose(problem: PoseFunction, start: Pose, settings: PolishSettings | None = None,
@@ -163,16 +194,15 @@ def polish_pose(problem: PoseFunction, start: Pose, settings: PolishSettings | N
     return run_steps(problem, polish_steps(problem, start, settings, count, around))
 
 
-def run_steps(problem: PoseFunction, steps: Generator[Asked, PoseSums, Result]) -> Result:
-    """Answer what a search asks until it ends; its result."""
-    asked = next(steps)
+def run_steps(problem: PoseFunction, steps: Generator[Asked, None, Result]) -> Result:
+    """Do what a search asks until it ends; its result."""
     while True:
-        sums = problem.sums(asked.pose.R_p2t, asked.pose.shift_xyz_px, asked.count)
         try:
-            asked = steps.send(sums)
+            asked = next(steps)
         except StopIteration as end:
             result: Result = end.value
             return result
+        problem.climb(asked.state, asked.rules, asked.used)
 
 
 def polish_steps(problem: PoseFunction, start: Pose, settings: PolishSettings | None = None,
@@ -183,11 +213,11 @@ def polish_steps(problem: PoseFunction, start: Pose, settings: PolishSettings | 
     pose, n_evaluations, i = restraint.clip(start), 0, 0
     bands = bands_of(problem, settings, count)
     while i < len(bands):
-        state, is_converged = yield from bands[i].climb(pose, restraint)
+        state = yield from bands[i].climb(pose, restraint)
         pose = state.pose
-        n_evaluations += bands[i].n_evaluations
+        n_evaluations += state.n_evaluations
         i = band_after([b.radius for b in bands], i, state.score)
-    return state.result(n_evaluations, is_converged, restraint)
+    return state.result(n_evaluations, restraint)
 
 
 def bands_of(problem: PoseFunction, settings: PolishSettings,
@@ -221,77 +251,45 @@ class BandSearch:
 
     def __init__(self, settings: PolishSettings, count: Counts, radius: float, box_px: int,
                  is_last: bool) -> None:
-        self._grey_scale = np.nan if settings.grey_scale is None else float(settings.grey_scale)
-        self._max_steps, self._is_last = settings.max_steps, is_last
-        self._tolerance = settings.tolerance if is_last else EARLY_TOLERANCE
+        self._settings, self._is_last = settings, is_last
         self._count, self._largest_move_px = count, box_px / (2 * radius)
-        self.radius, self.n_evaluations = radius, 0
+        self.radius = radius
 
-    def climb(self, start: Pose | PoseState, restraint: Restraint,
-              is_worth: Callable[[PoseState], bool] | None = None
-              ) -> Generator[Asked, PoseSums, tuple[PoseState, bool]]:
-        """(state, whether it converged) after climbing from a pose, or a state of this band.
+    def climb(self, start: Pose | PoseState, restraint: Restraint, least: float | None = None
+              ) -> Generator[Asked, None, PoseState]:
+        """Climb from a pose, or on from what `look` found at one.
 
-        A climb that is no longer worth its steps ends where it is. `is_worth` is given where a
-        start competes with others, and such a start is not left where it is: those that lead to
-        the same optimum would not be seen to.
+        A climb that could no longer reach an objective of `least` ends where it is. `least` is
+        given where a start competes with others, and such a start is not left where it is: those
+        that lead to the same optimum would not be seen to.
         """
-        state = start if isinstance(start, PoseState) else (
-            yield from self.evaluate(start, restraint))
-        if is_worth is None and not self._is_last and (
-                self._propose(state, restraint, 0.0)[1] < CONTRADICTED):
-            return state, True
-        tolerance, damping, before = self._tolerance, 0.0, 0.0
-        small_gain = 0.25 * tolerance**2
-        for _ in range(self._max_steps):
-            if is_worth is not None and not is_worth(state):
-                return state, False
-            whole = np.nan
-            for _ in range(_REJECTIONS):
-                pose, length = self._propose(state, restraint, damping)
-                if np.isnan(length):
-                    return state, False
-                whole = length if np.isnan(whole) else whole
-                if damping == 0 and (length < tolerance
-                                     or length**2 < LEFT * tolerance * before):
-                    return PoseState(pose, state.cross, state.power, restraint.foresee(
-                        state.pose, state.judged, pose, length)), True
-                trial = yield from self.evaluate(pose, restraint)
-                gain = trial.objective - state.objective
-                # on kinks of the interpolant steps of 0.1 standard deviations may go on, to and fro
-                if length < tolerance or abs(gain) < small_gain:
-                    # a step that is short because it is damped proves nothing
-                    return (trial if gain >= -small_gain else state,
-                            damping == 0 or whole < 3 * tolerance)
-                if gain > 0:
-                    break
-                if _is_tiny(step_between(*_parts(state.pose), *_parts(pose))):
-                    return state, True
-                damping = max(8.0 * damping, 0.1)
-            else:
-                return state, False
-            state, before = trial, length if damping == 0 else 0.0
-            damping = damping / 8.0 if damping > 0.1 else 0.0
-        return state, False
+        rules = restraint.rules()
+        scale = self._settings.grey_scale
+        rules["grey_scale"] = np.nan if scale is None else scale
+        rules["tolerance"] = self._settings.tolerance if self._is_last else EARLY_TOLERANCE
+        rules["left"], rules["max_steps"] = LEFT, self._settings.max_steps
+        rules["contradicted"] = CONTRADICTED if least is None and not self._is_last else 0.0
+        rules["least"] = -np.inf if least is None else least
+        rules["largest_turn_rad"] = LARGEST_TURN_RAD
+        rules["largest_move_px"] = self._largest_move_px
+        if isinstance(start, PoseState):
+            state = start
+            resume(state.record, rules)
+        else:
+            state = PoseState.of(start)
+        if state.record["stage"][0] == ASKS:
+            yield Asked(state.record, rules, self._count)
+        return state
 
-    def evaluate(self, pose: Pose, restraint: Restraint
-                 ) -> Generator[Asked, PoseSums, PoseState]:
+    def look(self, pose: Pose, restraint: Restraint) -> Generator[Asked, None, PoseState]:
         """Ask for the sums of a pose and make a state of them."""
-        self.n_evaluations += 1
-        sums = yield Asked(pose, self._count)
-        return PoseState(pose, sums.cross, sums.power,
-                         restraint.judge(pose, sums, self._grey_scale))
-
-    def _propose(self, state: PoseState, restraint: Restraint, damping: float
-                 ) -> tuple[Pose, float]:
-        """(pose after a step, length of the step in standard deviations)."""
-        return restraint.step(state.pose, state.judged, damping, LARGEST_TURN_RAD,
-                              self._largest_move_px)
+        return look_at(pose, restraint, self._count, self._settings.grey_scale)
 
 
-def _parts(pose: Pose) -> tuple[Floats, Floats]:
-    return pose.R_p2t, pose.shift_xyz_px
-
-
-def _is_tiny(step: Floats) -> bool:
-    return bool(np.abs(step[:3]).max() < _TINY_RAD and np.abs(step[3:]).max() < _TINY_PX)
+def look_at(pose: Pose, restraint: Restraint, count: Counts, grey_scale: float | None = None
+            ) -> Generator[Asked, None, PoseState]:
+    """What the first `count` (m,) samples of each tilt say at a pose: a climb without a step."""
+    rules, state = restraint.rules(), PoseState.of(pose)
+    rules["grey_scale"], rules["least"] = np.nan if grey_scale is None else grey_scale, -np.inf
+    yield Asked(state.record, rules, count)
+    return state

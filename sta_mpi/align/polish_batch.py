@@ -1,9 +1,9 @@
 """Searches of many particles in lock step: one evaluation of all of them at a time.
 
-A search is a dialogue (`polish.Steps`): it asks for the sums of one pose after the other. Here the
-questions of all searches still under way are answered together. That is what a GPU needs, where
-one particle is too little work. Each search takes the same steps as alone; on the CPU its results
-are the same bits.
+A search is a dialogue (`polish.Steps`): it asks for one climb after the other, and each climb for
+the sums of one pose after the other. Here the poses of all climbs under way are evaluated
+together. That is what a GPU needs, where one particle is too little work. Each search takes the
+same steps as alone; on the CPU its results are the same bits.
 """
 
 from collections.abc import Generator, Sequence
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from sta_mpi.align.multi_start import MARGIN, polish_best_steps
 from sta_mpi.align.polish import Asked, PolishResult, PolishSettings, Pose, run_steps
 from sta_mpi.kernels.polish import PoseFunction, PoseSums
+from sta_mpi.kernels.polish.climb import ASKS, take
 
 Floats = NDArray[np.float64]
 Result = TypeVar("Result")
@@ -93,7 +94,7 @@ def polish_batch(particles: Particles, starts: Sequence[Sequence[Pose]],
 
 
 def run_together(particles: Particles,
-                 searches: Sequence[tuple[int, Generator[Asked, PoseSums, Result]]]
+                 searches: Sequence[tuple[int, Generator[Asked, None, Result]]]
                  ) -> list[Result]:
     """Results of searches (particle, dialogue), answered together until the last one ends.
 
@@ -106,22 +107,24 @@ def run_together(particles: Particles,
     results: dict[int, Result] = {}
     asked: dict[int, Asked] = {}
 
-    def advance(i: int, answer: PoseSums | None) -> None:
-        steps = searches[i][1]
+    def go_on(i: int) -> None:
         try:
-            asked[i] = next(steps) if answer is None else steps.send(answer)
+            asked[i] = next(searches[i][1])
         except StopIteration as end:
             asked.pop(i, None)
             results[i] = end.value
 
     for i in range(len(searches)):
-        advance(i, None)
+        go_on(i)
     while asked:
-        under_way, questions = list(asked), list(asked.values())
+        under_way, climbs = list(asked), list(asked.values())
         answers = particles.sums(
             np.array([searches[i][0] for i in under_way]),
-            np.stack([q.pose.R_p2t for q in questions]),
-            np.stack([q.pose.shift_xyz_px for q in questions]), [q.count for q in questions])
-        for i, answer in zip(under_way, answers, strict=True):
-            advance(i, answer)
+            np.concatenate([climb.state["next_R"] for climb in climbs]),
+            np.concatenate([climb.state["next_shift"] for climb in climbs]),
+            [climb.used for climb in climbs])
+        for i, climb, answer in zip(under_way, climbs, answers, strict=True):
+            take(climb.state, climb.rules, *answer)
+            if climb.state["stage"][0] != ASKS:
+                go_on(i)
     return [results[i] for i in range(len(searches))]

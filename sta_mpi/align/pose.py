@@ -7,9 +7,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sta_mpi.kernels.polish import PoseSums
-from sta_mpi.kernels.polish.restraint import clipped, is_on_limit, log_prior, step_between
-from sta_mpi.kernels.polish.state import judge, next_pose
+from sta_mpi.kernels.polish.climb import RULES
+from sta_mpi.kernels.polish.restraint import clipped, is_on_limit
 
 Floats = NDArray[np.float64]
 
@@ -43,17 +42,6 @@ class Terms(NamedTuple):
     limits: Floats
     is_free: NDArray[np.bool_]
     is_limited: bool
-
-
-class Judged(NamedTuple):
-    """What the sums of a pose say; see `kernels.polish.state.judge`."""
-
-    score: float
-    log_prior: float
-    grey_scale: float
-    gradient: Floats
-    information: Floats
-    information_all: Floats
 
 
 @dataclass(frozen=True)
@@ -131,34 +119,13 @@ class Restraint:
                         np.ascontiguousarray(centre.shift_xyz_px, np.float64))
         self._terms = settings.terms
 
-    def judge(self, pose: Pose, sums: PoseSums, grey_scale: float) -> Judged:
-        """Score, prior and the step that they ask for; the grey scale is fitted where it is NaN."""
-        return Judged(*judge(
-            sums.cross, sums.power, sums.gd, sums.gw, sums.H, grey_scale, *self._centre,
-            self._terms.precision, self._terms.is_free, *_contiguous(pose)))
-
-    def step(self, pose: Pose, judged: Judged, damping: float, largest_turn_rad: float,
-             largest_move_px: float) -> tuple[Pose, float]:
-        """(pose within the limits after a step, length of the step in standard deviations)."""
-        R, shift, length = next_pose(
-            *_contiguous(pose), judged.gradient, judged.information_all, damping,
-            largest_turn_rad, largest_move_px, *self._centre, self._terms.limits)
-        return Pose(R, shift), float(length)
-
-    def foresee(self, pose: Pose, judged: Judged, after: Pose, length: float) -> Judged:
-        """What is known at a pose, with the score and prior expected after a step from there.
-
-        The objective is taken as the parabola of its gradient and information: it rises by
-        gradient . step - length^2 / 2, which is length^2 / 2 where no limit cut the step short.
-        """
-        R, shift = _contiguous(after)
-        step = step_between(*_contiguous(pose), R, shift)
-        rise = float(judged.gradient @ step) - 0.5 * length**2
-        prior = 0.0
-        if self._terms.precision.any():
-            prior = float(log_prior(*self._centre, R, shift, self._terms.precision)[0])
-        return judged._replace(
-            score=judged.score + judged.log_prior + rise - prior, log_prior=prior)
+    def rules(self) -> NDArray[np.void]:
+        """A record `kernels.polish.climb.RULES` (1,) with the priors and limits filled in."""
+        rules = np.zeros(1, RULES)
+        rules["R0"], rules["shift0"] = self._centre
+        rules["precision"], rules["limits"] = self._terms.precision, self._terms.limits
+        rules["is_free"] = self._terms.is_free
+        return rules
 
     def clip(self, pose: Pose) -> Pose:
         """The pose itself, or the nearest one within the limits."""

@@ -7,14 +7,14 @@ noise would not hide; skipping it costs at most the gain that is returned here.
 """
 
 from collections.abc import Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sta_mpi.align.polish import Asked, PolishResult, Pose, run_steps
+from sta_mpi.align.polish import Asked, PolishResult, Pose, look_at, run_steps
 from sta_mpi.align.pose import PolishSettings, Restraint
-from sta_mpi.kernels.polish import PoseFunction, PoseSums
+from sta_mpi.kernels.polish import PoseFunction
 from sta_mpi.kernels.polish.step import fisher_step
 
 SETTLED = 0.5
@@ -51,7 +51,7 @@ def outlook(problem: PoseFunction, pose: Pose, count: NDArray[np.int64] | None =
 
 
 def outlook_steps(problem: PoseFunction, pose: Pose, count: NDArray[np.int64] | None = None,
-                  restraint: Restraint | None = None) -> Generator[Asked, PoseSums, Outlook]:
+                  restraint: Restraint | None = None) -> Generator[Asked, None, Outlook]:
     """Look at the samples of a particle once, the grey scale fitted.
 
     Parameters
@@ -63,9 +63,9 @@ def outlook_steps(problem: PoseFunction, pose: Pose, count: NDArray[np.int64] | 
     """
     if count is None:
         count = np.full(problem.n_tilts, problem.layout.n_samples, np.int64)
-    sums = yield Asked(pose, count)
-    at = (restraint or Restraint(pose, PolishSettings())).judge(pose, sums, np.nan)
-    _, length = fisher_step(at.gradient, at.information_all, 0.0, np.inf, np.inf)
-    result = PolishResult(pose.R_p2t, pose.shift_xyz_px, at.score, at.log_prior, sums.cross,
-                          sums.power, at.grey_scale, at.information, 1, True, False)
+    restraint = restraint or Restraint(pose, PolishSettings())
+    state = yield from look_at(pose, restraint, count)
+    at = state.record[0]
+    _, length = fisher_step(at["gradient"], at["information_all"], 0.0, np.inf, np.inf)
+    result = replace(state.result(1, restraint), is_converged=True)
     return Outlook(float(length), 0.5 * float(length) ** 2, result)

@@ -36,7 +36,6 @@ from sta_mpi.kernels.polish import (
     PackedSamples,
     PoseBatch,
     PoseFunction,
-    PoseSums,
     make_layout,
     pack_samples,
 )
@@ -234,7 +233,7 @@ class PolishSearcher:
 
     def _polish(self, problem: PoseFunction, k: int, starts: list[Pose], around: Pose,
                 count: NDArray[np.int64] | None, is_kept: bool
-                ) -> Generator[Asked, PoseSums, list[_Candidate]]:
+                ) -> Generator[Asked, None, list[_Candidate]]:
         """Distinct modes for one reference, best first."""
         search = self._search
         if is_kept:

@@ -42,9 +42,10 @@ class Counted(PoseProblem):
 
     n_samples_read = 0
 
-    def sums(self, R_p2t, shift_xyz_px, count):
-        self.n_samples_read += int(count.sum())
-        return super().sums(R_p2t, shift_xyz_px, count)
+    def climb(self, state, rules, count):
+        before = state["n_evaluations"][0]
+        super().climb(state, rules, count)
+        self.n_samples_read += int(count.sum() * (state["n_evaluations"][0] - before))
 
 
 def particle(volume, R, shift, sd, rng, phantom=PHANTOM, score_scale=1.0):

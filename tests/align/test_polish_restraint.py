@@ -7,6 +7,7 @@ from scipy.spatial.transform import Rotation
 from sta_mpi.align.polish import PolishSettings, Pose, polish_pose
 from sta_mpi.align.pose import Restraint
 from sta_mpi.kernels.polish import PoseSums
+from sta_mpi.kernels.polish.climb import climb_by_sums
 from sta_mpi.kernels.polish.restraint import log_prior, step_between
 
 
@@ -143,7 +144,10 @@ class Bowl:
     def radius(self, count):
         return 10.0
 
-    def sums(self, R, shift, count):
+    def climb(self, state, rules, count):
+        climb_by_sums(state, rules, self.sums)
+
+    def sums(self, R, shift):
         away = np.concatenate([
             Rotation.from_matrix(self._top.R_p2t.T @ R).as_rotvec(),
             shift - self._top.shift_xyz_px])

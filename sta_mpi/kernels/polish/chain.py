@@ -1,11 +1,12 @@
 """From the pose of a particle to those of its tilts, and from their sums back to its own.
 
-On the CPU the sums between are part of the same call: a step of a search is one.
+On the CPU the sums between are part of the same call, and a climb in a band is one.
 """
 
 import numpy as np
 
 from sta_mpi.kernels.options import cpu_kernel
+from sta_mpi.kernels.polish.climb import ASKS, take
 from sta_mpi.kernels.polish.cpu import N_SUMS, pose_sums
 
 
@@ -64,3 +65,15 @@ def sums_of_pose(volume, row, plane, reach, dre, dim, w, kx, ky, rotation, scale
         axes, cycles = tilt_poses(rotation, R, shift, scale, n)
         pose_sums(volume, row, plane, reach, axes, cycles, dre, dim, w, kx, ky, count, sums)
     return combine(sums, data_scale, weight_scale, rotation, 2 * np.pi / n)
+
+
+@cpu_kernel
+def climb(volume, row, plane, reach, dre, dim, w, kx, ky, rotation, scale, n, data_scale,
+          weight_scale, count, state, rules):
+    """Answer what a climb (`climb.STATE`, `climb.RULES`) asks until it ends."""
+    at = state[0]
+    while at.stage == ASKS:
+        cross, power, gd, gw, H = sums_of_pose(
+            volume, row, plane, reach, dre, dim, w, kx, ky, rotation, scale, n, data_scale,
+            weight_scale, at.next_R, at.next_shift, count)
+        take(state, rules, cross, power, gd, gw, H)

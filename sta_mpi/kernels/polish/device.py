@@ -15,10 +15,12 @@ from sta_mpi.kernels.device import KeptByIdentity, Scratch, device_volume, free_
 from sta_mpi.kernels.gather import GatherVolume
 from sta_mpi.kernels.options import check_device
 from sta_mpi.kernels.polish import chain, cpu, inline
+from sta_mpi.kernels.polish.climb import climb_by_sums
 from sta_mpi.kernels.polish.samples import PackedSamples, SampleLayout
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
+Records = NDArray[np.void]
 SumsOfPose = tuple[float, float, Floats, Floats, Floats]
 
 
@@ -68,6 +70,10 @@ class PlacedSamples(Protocol):
              rows: Integers, count: Integers) -> SumsOfPose:
         """What `PoseSums` holds of a pose of one particle, whose samples are `rows`."""
 
+    def climb(self, volume: Any, tilts: Tilts, rows: Integers, count: Integers, state: Records,
+              rules: Records) -> None:
+        """Answer what a climb of one particle, whose samples are `rows`, asks until it ends."""
+
 
 def place_samples(packed: Sequence[PackedSamples], layout: SampleLayout, device: str
                   ) -> PlacedSamples:
@@ -104,6 +110,10 @@ class _HostSamples:
             np.ascontiguousarray(shift_xyz_px), count)
         return found
 
+    def climb(self, volume: Any, tilts: Tilts, rows: Integers, count: Integers, state: Records,
+              rules: Records) -> None:
+        chain.climb(*volume, *self._samples, *tilts, count, state, rules)
+
 
 class _DeviceSamples:
     """Samples of one or more particles on a GPU, uploaded when it is made."""
@@ -138,6 +148,11 @@ class _DeviceSamples:
              rows: Integers, count: Integers) -> SumsOfPose:
         return tilts.combined(self.evaluate(
             volume, inline.N_SUMS, *tilts.poses(R_p2t, shift_xyz_px), rows, count))
+
+    def climb(self, volume: Any, tilts: Tilts, rows: Integers, count: Integers, state: Records,
+              rules: Records) -> None:
+        climb_by_sums(state, rules, lambda R_p2t, shift_xyz_px: self.sums(
+            volume, tilts, R_p2t, shift_xyz_px, rows, count))
 
 
 def _upload_rows(parts: list[NDArray[Any]]) -> Any:

@@ -70,6 +70,9 @@ class PoseFunction(Protocol):
 
     def sums(self, R_p2t: Floats, shift_xyz_px: Floats, count: NDArray[np.int64]) -> PoseSums: ...
 
+    def climb(self, state: NDArray[np.void], rules: NDArray[np.void],
+              count: NDArray[np.int64]) -> None: ...
+
     def score(self, R_p2t: Floats, shift_xyz_px: Floats,
               count: NDArray[np.int64]) -> tuple[float, float]: ...
 
@@ -106,6 +109,11 @@ class PoseProblem:
         """Sums of a pose over the first `count` (m,) samples of each tilt."""
         return PoseSums(*self._placed.sums(
             self._volume, self._tilts, R_p2t, shift_xyz_px, self.rows, count))
+
+    def climb(self, state: NDArray[np.void], rules: NDArray[np.void],
+              count: NDArray[np.int64]) -> None:
+        """Answer what a climb (`climb.STATE`, `climb.RULES`) asks until it ends."""
+        self._placed.climb(self._volume, self._tilts, self.rows, count, state, rules)
 
     def score(self, R_p2t: Floats, shift_xyz_px: Floats,
               count: NDArray[np.int64]) -> tuple[float, float]:

@@ -1,11 +1,12 @@
 """From the pose of a particle to that of its box, and from the sums of the box back to its own.
 
-On the CPU the sums between are part of the same call: a step of a search is one.
+On the CPU the sums between are part of the same call, and a climb in a band is one.
 """
 
 import numpy as np
 
 from sta_mpi.kernels.options import cpu_kernel
+from sta_mpi.kernels.polish.climb import ASKS, take
 from sta_mpi.kernels.voxels.cpu import N_SUMS, normal_equations
 
 
@@ -58,3 +59,15 @@ def sums_of_pose(volume, row, plane, reach, dre, dim, w, kx, ky, kz, R_t2box, sc
         normal_equations(volume, row, plane, reach, axes, cycles, dre, dim, w, kx, ky, kz, count,
                          sums)
     return combine(sums, data_scale, weight_scale, R_t2box, 2 * np.pi / n)
+
+
+@cpu_kernel
+def climb(volume, row, plane, reach, dre, dim, w, kx, ky, kz, R_t2box, scale, n, data_scale,
+          weight_scale, count, state, rules):
+    """Answer what a climb (`polish.climb.STATE`, `polish.climb.RULES`) asks until it ends."""
+    at = state[0]
+    while at.stage == ASKS:
+        cross, power, gd, gw, H = sums_of_pose(
+            volume, row, plane, reach, dre, dim, w, kx, ky, kz, R_t2box, scale, n, data_scale,
+            weight_scale, at.next_R, at.next_shift, count)
+        take(state, rules, cross, power, gd, gw, H)

@@ -11,10 +11,12 @@ from numpy.typing import NDArray
 from sta_mpi.kernels.device import Scratch, device_volume, upload
 from sta_mpi.kernels.gather import GatherVolume
 from sta_mpi.kernels.options import check_device
+from sta_mpi.kernels.polish.climb import climb_by_sums
 from sta_mpi.kernels.voxels import chain, cpu, inline
 from sta_mpi.kernels.voxels.samples import PackedVoxels
 
 Floats = NDArray[np.float64]
+Records = NDArray[np.void]
 SumsOfPose = tuple[float, float, Floats, Floats, Floats]
 
 
@@ -58,6 +60,9 @@ class PlacedVoxels(Protocol):
              ) -> SumsOfPose:
         """What `PoseSums` holds of a pose."""
 
+    def climb(self, frame: BoxFrame, count: int, state: Records, rules: Records) -> None:
+        """Answer what a climb asks until it ends."""
+
 
 def place_voxels(volume: GatherVolume, packed: PackedVoxels, device: str) -> PlacedVoxels:
     """Put a box and the reference where they are evaluated."""
@@ -90,6 +95,9 @@ class _HostVoxels:
             np.ascontiguousarray(shift_xyz_px), count)
         return found
 
+    def climb(self, frame: BoxFrame, count: int, state: Records, rules: Records) -> None:
+        chain.climb(*self._volume, *self._samples, *frame, count, state, rules)
+
 
 class _DeviceVoxels:
     """Voxels on a GPU, uploaded when it is made."""
@@ -117,3 +125,7 @@ class _DeviceVoxels:
              ) -> SumsOfPose:
         return frame.combined(
             self.evaluate(inline.N_SUMS, *frame.pose(R_p2t, shift_xyz_px), count))
+
+    def climb(self, frame: BoxFrame, count: int, state: Records, rules: Records) -> None:
+        climb_by_sums(state, rules, lambda R_p2t, shift_xyz_px: self.sums(
+            frame, R_p2t, shift_xyz_px, count))

@@ -56,6 +56,11 @@ class VoxelProblem:
         """Sums of a pose over the first count[0] voxels; count has shape (1,)."""
         return PoseSums(*self._placed.sums(self._frame, R_p2t, shift_xyz_px, int(count[0])))
 
+    def climb(self, state: NDArray[np.void], rules: NDArray[np.void],
+              count: NDArray[np.int64]) -> None:
+        """Answer what a climb (see `kernels.polish.climb`) asks until it ends."""
+        self._placed.climb(self._frame, int(count[0]), state, rules)
+
     def score(self, R_p2t: Floats, shift_xyz_px: Floats,
               count: NDArray[np.int64]) -> tuple[float, float]:
         """(cross, power) of a pose alone, at about half the cost."""
