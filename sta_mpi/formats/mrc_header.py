@@ -5,6 +5,7 @@ Layout: MRC2014 (Cheng et al., J. Struct. Biol. 192, 146, 2015); IMOD's signed-b
 before that size was compared with the length of the file.
 """
 
+import math
 import warnings
 from dataclasses import dataclass
 from typing import Any
@@ -173,9 +174,9 @@ def _byte_type(fields: Any, source: str) -> str:
 
 def _pixel_A(fields: Any) -> tuple[float, float, float]:
     sizes = []
-    for axis in "xyz":
-        cell, samples = float(fields["cella"][axis]), int(fields["m" + axis])
-        usable = samples > 0 and np.isfinite(cell) and cell > 0
+    for cell, axis in zip(fields["cella"].item(), "xyz", strict=True):
+        samples = int(fields["m" + axis])
+        usable = samples > 0 and math.isfinite(cell) and cell > 0
         sizes.append(cell / samples if usable else 0.0)
     return sizes[0], sizes[1], sizes[2]
 
