@@ -12,8 +12,8 @@ steps solve it (Fisher scoring), damped after a step that made things worse (Lev
 Marquardt). Low frequencies come first, because their optimum is the widest.
 
 The six parameters are a rotation vector about the particle's own axes [rad] and a shift in
-tomogram axes [px]. A step is applied before its length is taken as a sign of convergence; one
-that short is not evaluated. A band that does not contradict a start leaves it where it is
+tomogram axes [px]. The step that is expected to leave little is applied and not evaluated
+(docs/decisions/0107). A band that does not contradict a start leaves it where it is
 (docs/decisions/0103).
 """
 
@@ -72,9 +72,10 @@ class PolishResult:
     Parameters
     ----------
     R_p2t, shift_xyz_px : as in `Pose`
-    score : float                   log-likelihood up to a constant, without the prior
+    score : float                   log-likelihood up to a constant, without the prior: the one
+                                    expected of the pose, where the last step was not evaluated
     log_prior : float
-    cross, power, grey_scale : float
+    cross, power, grey_scale : float   of the last evaluation, as the information
     information : (6, 6) float64    of the data alone, 3 rotations [rad^-2], 3 shifts [px^-2]
     n_evaluations : int             passes over (part of) the samples
     is_converged : bool             the last band ended with a short step or a small gain

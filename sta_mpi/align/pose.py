@@ -61,9 +61,9 @@ class PolishSettings:
     max_tilt_deg : float or None       strict limit of the tilt
     free : tuple of 6 bool             parameters that are searched, in the order of the step: turns
                                        about the particle's own X, Y, Z, shifts along x, y, z
-    tolerance : float                  a step shorter than this [standard deviations], or that
-                                       changes log L by less than a quarter of its square, is the
-                                       last one
+    tolerance : float                  a step shorter than this [standard deviations], that is
+                                       expected to leave less than half of it, or that changes
+                                       log L by less than a quarter of its square is the last one
     max_steps : int                    most steps in each band
     """
 
