@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from sta_mpi.kernels.options import cpu_kernel
 from sta_mpi.kernels.polish.restraint import log_prior, step_between
 from sta_mpi.kernels.polish.state import judge, next_pose
-from sta_mpi.kernels.polish.step import fisher_step, step_length
+from sta_mpi.kernels.polish.step import fisher_step, product, step_length
 
 ASKS, CONVERGED, STOPPED = 0, 1, 2
 """Stages: sums are asked for; ended near an optimum; ended elsewhere."""
@@ -209,16 +209,6 @@ def distinct(states, mates, distance):
             for m in range(len(mates)):
                 if is_kept[i] and is_kept[j]:
                     step = step_between(states[j].R, states[j].shift,
-                                        _product(states[i].R, mates[m]), states[i].shift)
+                                        product(states[i].R, mates[m]), states[i].shift)
                     is_kept[i] = not step_length(step, states[j].information_all) < distance
     return is_kept
-
-
-@cpu_kernel
-def _product(A, B):
-    out = np.zeros((3, 3))
-    for i in range(3):
-        for j in range(3):
-            for k in range(3):
-                out[i, j] += A[i, k] * B[k, j]
-    return out

@@ -91,6 +91,17 @@ def step_length(step, information):
 
 
 @cpu_kernel
+def product(A, B):
+    """A B of two (3, 3) matrices; a loop, which a call of BLAS would cost more than."""
+    out = np.zeros((3, 3))
+    for i in range(3):
+        for j in range(3):
+            for k in range(3):
+                out[i, j] += A[i, k] * B[k, j]
+    return out
+
+
+@cpu_kernel
 def turned(R, rotvec):
     """R exp([rotvec]x), by the formula of Rodrigues."""
     x, y, z = rotvec[0], rotvec[1], rotvec[2]
@@ -105,12 +116,7 @@ def turned(R, rotvec):
     turn[0, 0], turn[0, 1], turn[0, 2] = c + b * x * x, b * x * y - a * z, b * x * z + a * y
     turn[1, 0], turn[1, 1], turn[1, 2] = b * x * y + a * z, c + b * y * y, b * y * z - a * x
     turn[2, 0], turn[2, 1], turn[2, 2] = b * x * z - a * y, b * y * z + a * x, c + b * z * z
-    out = np.zeros((3, 3))
-    for i in range(3):
-        for j in range(3):
-            for k in range(3):
-                out[i, j] += R[i, k] * turn[k, j]
-    return out
+    return product(R, turn)
 
 
 @cpu_kernel
