@@ -112,8 +112,8 @@ def polish_best_steps(
     bands, i = bands_of(problem, settings, count), 0
     while i < len(bands):
         if len(alive) > 1:
-            looked = yield from _look(bands[i], alive)
-            alive = yield from _climb(bands[i], looked, mates, margin)
+            looked, highest = yield from _look(bands[i], alive)
+            alive = yield from _climb(bands[i], looked, highest, mates, margin)
         else:
             (lone,) = alive
             alive = [lone.after((yield from bands[i].climb(lone.pose, lone.restraint)))]
@@ -124,22 +124,23 @@ def polish_best_steps(
     return [s.state.result(s.n_evaluations, s.restraint) for s in best]
 
 
-def _look(search: BandSearch, alive: list[_Start]) -> Generator[Asked, None, list[_Start]]:
-    """Starts with their states in the band, those that could rise highest first."""
+def _look(search: BandSearch, alive: list[_Start]
+          ) -> Generator[Asked, None, tuple[list[_Start], Floats]]:
+    """Starts with their states in the band, those that could rise highest first, and how high."""
     looked = []
     for start in alive:
         state = yield from search.look(start.pose, start.restraint)
         looked.append(replace(start, state=state))
-    order = np.argsort(-ceilings(_records(looked)), kind="stable")
-    return [looked[i] for i in order]
+    highest = np.asarray(ceilings(_records(looked)))
+    order = np.argsort(-highest, kind="stable")
+    return [looked[i] for i in order], highest[order]
 
 
-def _climb(search: BandSearch, looked: list[_Start], mates: Floats, margin: float
-           ) -> Generator[Asked, None, list[_Start]]:
+def _climb(search: BandSearch, looked: list[_Start], highest: Floats, mates: Floats,
+           margin: float) -> Generator[Asked, None, list[_Start]]:
     """Starts after their search in the band, without hopeless ones and without doubles."""
     done: list[_Start] = []
     best = max(s.objective for s in looked)
-    highest = ceilings(_records(looked))
     for start, ceiling in zip(looked, highest, strict=True):
         if ceiling < _least(best, margin):
             continue

@@ -65,6 +65,7 @@ step before it left (steps of Fisher converge linearly, at a rate that the noise
 
 LARGEST_TURN_RAD = 0.25
 
+
 @dataclass(frozen=True)
 class PolishResult:
     """A polished pose.
