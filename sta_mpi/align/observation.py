@@ -102,7 +102,7 @@ class TiltSamples:
 
     def centred(self, shift_xyz_px: NDArray[np.float64]) -> "TiltSamples":
         """Samples with a particle that lies at `shift_xyz_px` (tomogram axes) at the origin."""
-        if not np.any(shift_xyz_px):
+        if not shift_xyz_px.any():
             return self
         shift_xy = (self.rotation @ shift_xyz_px)[:, :2]
         n = self.data_rft.shape[1]

@@ -8,7 +8,7 @@ Observers are made once a tilt series and keep what all of its particles share.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -83,6 +83,11 @@ class TiltObservation:
     xyz_A: Floats
     tilts: NDArray[np.intp]
 
+    @cached_property
+    def rotation(self) -> Floats:
+        """(m, 3, 3) tomogram axes to image axes and beam, of its tilts."""
+        return self.model.series.rotation[self.tilts]
+
     def samples(self, size_px: int, r_max_px: float = np.inf) -> TiltSamples:
         """The transforms, or those of patches padded to `size_px`, paired with their weights.
 
@@ -116,13 +121,10 @@ class TiltObservation:
     def _weighted(self, model: TransferModel, transforms: Transforms, r_max_px: float,
                   share: Share | None = None, is_inserted: bool = False) -> TiltSamples:
         limits_px = model.dose_limits_px(transforms.shape[1])
-        if limits_px is not None:
-            limits_px = limits_px[self.tilts]
-        reach_px = (np.minimum(limits_px, r_max_px) if is_inserted and limits_px is not None
-                    else r_max_px)
-        data, weight = model.weigh(transforms, self.xyz_A, self.tilts, share, reach_px)
-        return TiltSamples(data, weight, self.model.series.rotation[self.tilts], self.tilts,
-                           limit_px=limits_px)
+        data, weight = model.weigh(transforms, self.xyz_A, self.tilts, share, r_max_px,
+                                   limits_px if is_inserted else None)
+        return TiltSamples(data, weight, self.rotation, self.tilts,
+                           limit_px=None if limits_px is None else limits_px[self.tilts])
 
 
 @dataclass(frozen=True)

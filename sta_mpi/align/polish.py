@@ -28,6 +28,7 @@ from sta_mpi.align.marching import band_after
 from sta_mpi.align.pose import PolishSettings, Pose, Restraint
 from sta_mpi.kernels.polish import PoseFunction
 from sta_mpi.kernels.polish.climb import ASKS, CONVERGED, STATE, resume
+from sta_mpi.kernels.polish.pick import used_in_bands
 
 __all__ = [
     "Asked",
@@ -225,18 +226,21 @@ def polish_steps(problem: PoseFunction, start: Pose, settings: PolishSettings | 
 def bands_of(problem: PoseFunction, settings: PolishSettings,
              count: NDArray[np.integer] | None) -> list["BandSearch"]:
     """The searches of a polish, band after band."""
-    layout = problem.layout
-    limit = None if count is None else np.asarray(count)
-    if limit is not None and (limit.shape != (problem.n_tilts,) or limit.min(initial=0) < 0):
-        raise ValueError(f"count must be ({problem.n_tilts},) integers from 0")
-    bands: Sequence[int] = settings.bands or range(1, len(layout.band_start))
+    bands: Sequence[int] = settings.bands or range(1, len(problem.layout.band_start))
     if not len(bands):
         raise ValueError("bands is empty")
-    used = np.repeat(layout.band_start[list(bands), None], problem.n_tilts, axis=1)
-    if limit is not None:
-        np.minimum(limit, used, out=used)
-    return [BandSearch(settings, count, problem.radius(count), problem.n,
-                       is_last=i == len(bands) - 1) for i, count in enumerate(used)]
+    ends = problem.layout.band_start[list(bands)]
+    limits = (np.full(problem.n_tilts, ends.max()) if count is None
+              else np.asarray(count, np.int64))
+    expected = f"count must be ({problem.n_tilts},) integers from 0"
+    if limits.shape != (problem.n_tilts,):
+        raise ValueError(expected)
+    used, most, is_valid = used_in_bands(ends, limits)
+    if not is_valid:
+        raise ValueError(expected)
+    last = len(bands) - 1
+    return [BandSearch(settings, of_tilts, problem.radius(n), problem.n, is_last=i == last)
+            for i, (of_tilts, n) in enumerate(zip(used, most.tolist(), strict=True))]
 
 
 class BandSearch:

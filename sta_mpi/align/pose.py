@@ -121,6 +121,10 @@ class Restraint:
 
     def rules(self) -> NDArray[np.void]:
         """A record `kernels.polish.climb.RULES` (1,) with the priors and limits filled in."""
+        return self._rules.copy()
+
+    @cached_property
+    def _rules(self) -> NDArray[np.void]:
         rules = np.zeros(1, RULES)
         rules["R0"], rules["shift0"] = self._centre
         rules["precision"], rules["limits"] = self._terms.precision, self._terms.limits

@@ -10,13 +10,12 @@ from numpy.typing import NDArray
 from sta_mpi.align.dose_limits import limits_of_best
 from sta_mpi.align.observation import Share
 from sta_mpi.data import TiltSeries
-from sta_mpi.kernels.ctf import ctf_image_stack, weigh_masked_samples
+from sta_mpi.kernels.ctf import TiltPhases, ctf_image_stack, weigh_masked_samples
 from sta_mpi.signal.ctf import (
     ctf_coefficients,
     ctf_images,
     odd_aberration_factors,
-    phase_terms,
-    with_more_defocus,
+    tilt_phases,
 )
 from sta_mpi.signal.delocalisation import oscillation_kept
 from sta_mpi.signal.dose import dose_damping
@@ -82,7 +81,7 @@ class TransferModel:
         self._static: dict[int, Images] = {}
         self._inverse_noise: dict[int, Images] = {}
         self._without_ctf: dict[tuple[int, int], Images] = {}
-        self._at_centre: dict[int, tuple[Floats, Floats | None]] = {}
+        self._phases: dict[int, TiltPhases] = {}
         self._coarser: dict[float, TransferModel] = {}
         self._limits: dict[int, Floats] = {}
 
@@ -125,11 +124,12 @@ class TransferModel:
         if not self.weighting.ctf:
             yield from statics
             return
-        phases = {n_px: self._phase(n_px, xyz_A, tilts) for n_px in sizes}
+        phases = {n_px: self._phases_of(n_px).at(xyz_A, tilts) for n_px in sizes}
         out = {n_px: np.empty((1, n_px, n_px // 2 + 1), np.float32) for n_px in sizes}
         for i, (static, n_px) in enumerate(zip(statics, edges_px.tolist(), strict=True)):
-            polynomial, extra = phases[n_px]
-            yield ctf_image_stack(polynomial[i : i + 1], n_px, extra, static[None], out[n_px])[0]
+            extra = self._phases_of(n_px).extra_cycles
+            yield ctf_image_stack(phases[n_px][i : i + 1], n_px, extra, static[None],
+                                  out[n_px])[0]
 
     def _prepare_filters(self, n_px: int, tilts: NDArray[np.intp]) -> None:
         """Keep a / sigma^2 without the CTF of tilts on a grid."""
@@ -149,8 +149,8 @@ class TransferModel:
         return transfer
 
     def weigh(self, masked: Transforms, xyz_A: Floats, tilts: NDArray[np.intp],
-              share: Share | None = None, reach_px: Floats | float = np.inf
-              ) -> tuple[Transforms, Images]:
+              share: Share | None = None, reach_px: float = np.inf,
+              limits_px: Floats | None = None) -> tuple[Transforms, Images]:
         """Samples and weights of the transforms of masked patches.
 
         Masked transforms are d = b V + noise of power p, where b and p are a^2 / sigma^2 as far
@@ -162,7 +162,8 @@ class TransferModel:
         ----------
         masked : (m, n, n//2+1) complex64    of `tilts` (m,) of the particle at xyz_A
         share : Share or None                that they are multiplied by
-        reach_px : float or (m,) float64     |k| beyond which nobody asks for them: they may be 0
+        reach_px : float                     |k| beyond which nobody asks for them: they may be 0
+        limits_px : (n_tilts,) or None       and such a |k| for each tilt of the series
 
         Returns
         -------
@@ -174,22 +175,16 @@ class TransferModel:
             return (masked.copy(), weight) if share is None else share.of(masked, weight)
         if n_px not in self._of_masked:
             self._of_masked[n_px] = self._masked_parts(n_px, self._diameter_A)
-        polynomial, extra = self._phase(n_px, xyz_A, tilts)
         return weigh_masked_samples(
-            polynomial, self._of_masked[n_px], tilts, masked, extra,
+            self._phases_of(n_px), xyz_A, self._of_masked[n_px], tilts, masked,
             None if share is None else share.factor, 1.0 if share is None else share.data_scale,
-            reach_px)
+            reach_px, limits_px)
 
-    def _phase(self, n_px: int, xyz_A: Floats, tilts: NDArray[np.intp]
-               ) -> tuple[Floats, Floats | None]:
-        """Of the CTF of `tilts` for a particle at xyz_A."""
-        if n_px not in self._at_centre:
-            self._at_centre[n_px] = phase_terms(
-                ctf_coefficients(self.series, np.zeros(3)), n_px, self.voxel_A)
-        polynomial, extra = self._at_centre[n_px]
-        more_A = self.series.defocus_offset_A(xyz_A)[tilts]
-        return with_more_defocus(
-            polynomial[tilts], more_A, self.series.optics, n_px, self.voxel_A), extra
+    def _phases_of(self, n_px: int) -> TiltPhases:
+        """Of the CTF of all tilts on a grid."""
+        if n_px not in self._phases:
+            self._phases[n_px] = tilt_phases(self.series, n_px, self.voxel_A)
+        return self._phases[n_px]
 
     def _masked_parts(self, n_px: int, diameter_A: float) -> tuple[Images, Images, Images]:
         """(s D)^2 / sigma^2 and the shares of the oscillation kept, of every tilt."""

@@ -17,13 +17,12 @@ STRETCH = 1e-3
 
 def slice_planes(slice_axes: Floats) -> tuple[Floats, Floats]:
     """(axes (m, 3, 3), kz (m,)) of central slices with axes (m, 2, 3)."""
-    slice_axes = np.asarray(slice_axes, np.float64)
+    slice_axes = np.ascontiguousarray(slice_axes, np.float64)
     if slice_axes.ndim != 3 or slice_axes.shape[1:] != (2, 3):
         raise ValueError(f"slice_axes has shape {slice_axes.shape}, expected (m, 2, 3)")
-    axes = np.zeros((len(slice_axes), 3, 3))
-    axes[:, :2] = slice_axes
-    _check_length(axes)
-    return axes, np.zeros(len(axes))
+    axes, kz, stretch = _with_normal(slice_axes)
+    _check_length(stretch)
+    return axes, kz
 
 
 def box_planes(R: Floats, n: int) -> tuple[Floats, Floats]:
@@ -35,14 +34,14 @@ def box_planes(R: Floats, n: int) -> tuple[Floats, Floats]:
     if R.shape != (3, 3):
         raise ValueError(f"R has shape {R.shape}, expected (3, 3)")
     axes = np.repeat(R.T[None], n, axis=0)
-    _check_length(axes)
+    _check_length(_largest_stretch(axes))
     kz = np.asarray(np.fft.fftfreq(n, 1.0 / n))
     kz[np.abs(kz) * 2 == n] = np.inf
     return axes, kz
 
 
-def _check_length(axes: Floats) -> None:
-    if not _largest_stretch(axes) <= (1 + STRETCH) ** 2:
+def _check_length(stretch: float) -> None:
+    if not stretch <= (1 + STRETCH) ** 2:
         raise ValueError("axes of slices must be perpendicular and of unit length (rotations)")
 
 
@@ -60,3 +59,11 @@ def _largest_stretch(axes):
             if total != total:
                 return total
     return largest
+
+
+@cpu_kernel
+def _with_normal(slice_axes):
+    """Axes (m, 3, 3) with a third row of 0, kz (m,) of 0, and their largest stretch."""
+    axes = np.zeros((len(slice_axes), 3, 3))
+    axes[:, :2] = slice_axes
+    return axes, np.zeros(len(axes)), _largest_stretch(axes)

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sta_mpi.data import Optics, TiltSeries
-from sta_mpi.kernels.ctf import ctf_image_stack
+from sta_mpi.kernels.ctf import TiltPhases, ctf_image_stack
 from sta_mpi.signal.zernike import even_phase_rad, odd_phase_rad
 
 Floats = NDArray[np.float64]
@@ -76,14 +76,14 @@ def phase_polynomial(parameters: CtfParameters, n: int, pixel_A: float) -> Float
     ], axis=-1)
 
 
-def with_more_defocus(polynomial: Floats, more_A: Floats, optics: Optics, n: int, pixel_A: float
-                      ) -> Floats:
-    """`phase_polynomial` (m, 5) of images whose defoci U and V are both larger by more_A (m,)."""
-    out = polynomial.copy()
-    change = 0.5 * optics.wavelength_A / (n * pixel_A) ** 2 * more_A
-    out[:, 0] -= change
-    out[:, 2] -= change
-    return out
+def tilt_phases(ts: TiltSeries, n: int, pixel_A: float) -> TiltPhases:
+    """Phases of all tilts for particles anywhere in the tomogram, on images of n px of pixel_A.
+
+    Depth changes both defoci by as much, and the coefficients of kx^2 and ky^2 with them.
+    """
+    coefficients, extra = phase_terms(ctf_coefficients(ts, np.zeros(3)), n, pixel_A)
+    per_defocus_A = -0.5 * ts.optics.wavelength_A / (n * pixel_A) ** 2
+    return TiltPhases(coefficients, per_defocus_A * ts.defocus_offset_A(np.eye(3)).T.copy(), extra)
 
 
 def phase_terms(parameters: CtfParameters, n: int, pixel_A: float) -> tuple[Floats, Floats | None]:

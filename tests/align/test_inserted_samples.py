@@ -40,7 +40,7 @@ def patches_of(n_slices, noise):
 
 def average(patches, R, weight, way):
     """The map from samples of the padded grid, of the box, or of the box and low frequencies."""
-    def constant(data, xyz_A, tilts, share=None, reach_px=None):
+    def constant(data, xyz_A, tilts, share=None, reach_px=None, limits_px=None):
         everywhere = np.broadcast_to(weight, data.shape).copy()
         return (data, everywhere) if share is None else share.of(data, everywhere)
 
@@ -113,7 +113,7 @@ def test_tilts_are_inserted_up_to_the_limit_of_their_dose(way):
 
     def inserted(is_limited):
         """Sums of the samples, or of those that are not set to zero beyond the limits."""
-        def weigh(data, xyz_A, tilts, share=None, reach_px=None):
+        def weigh(data, xyz_A, tilts, share=None, reach_px=None, limits_px=None):
             weight = np.ones(data.shape, np.float32)
             if not is_limited:
                 limit = limits * (1 if data.shape[1] == BOX else 2)

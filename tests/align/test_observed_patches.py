@@ -92,7 +92,7 @@ def test_samples_that_nobody_asks_for_are_zero_and_change_no_sum(way, monkeypatc
             "search": lambda: particle.samples(box, 12.0)}[way]
     found, weigh = make(), seen.model.weigh
     for model in (seen.model, seen.model.coarser(box / LOW_PX)):
-        monkeypatch.setattr(model, "weigh", lambda data, at, tilts, share, _, of=model.weigh: of(
+        monkeypatch.setattr(model, "weigh", lambda data, at, tilts, share, *_, of=model.weigh: of(
             data, at, tilts, share))
     assert seen.model.weigh is not weigh
     everything = make()

@@ -17,7 +17,7 @@ from scipy.spatial.transform import Rotation
 
 from sta_mpi.kernels.back_project import back_project, frame_images
 from sta_mpi.kernels.back_project import reference as back_reference
-from sta_mpi.kernels.ctf import ctf_image_stack, weigh_masked_samples
+from sta_mpi.kernels.ctf import TiltPhases, ctf_image_stack, weigh_masked_samples
 from sta_mpi.kernels.ctf import reference as ctf_reference
 from sta_mpi.kernels.gather import gather_box, gather_slices, pack_volume
 from sta_mpi.kernels.gather import reference as gather_reference
@@ -103,17 +103,21 @@ def masked_error(device: str, n: int) -> float:
     """Every part its own values, tilts out of order, with and without a share; data stay."""
     assert device == "cpu"
     rng = np.random.default_rng(n)
-    coefficients = rng.normal(size=(3, 5)) * [1e-1, 1e-2, 1e-1, 1e-4, 1]
+    coefficients = rng.normal(size=(4, 5)) * [1e-1, 1e-2, 1e-1, 1e-4, 1]
+    xyz_A = rng.normal(size=3)
+    plain = TiltPhases(coefficients, 1e-2 * rng.normal(size=(4, 3)))
+    extra = plain._replace(extra_cycles=rng.normal(size=(n, n // 2 + 1)))
     parts = tuple(0.9 * rng.random((4, n, n // 2 + 1), np.float32) for _ in range(3))
-    extra, tilts = rng.normal(size=(n, n // 2 + 1)), np.array([2, 0, 3])
-    before = complex_noise(rng, (3, n, n // 2 + 1))
+    tilts, before = np.array([2, 0, 3]), complex_noise(rng, (3, n, n // 2 + 1))
     errors = []
     share, unchanged = rng.random((n, n // 2 + 1), np.float32), before.copy()
-    reach = np.array([np.inf, 0.3 * n, 0.0])
-    for more in ((None,), (extra,), (None, share, 0.5), (extra, share, 2.0),
-                 (None, share, 0.5, reach), (extra, share, 2.0, 5.0)):
-        found = weigh_masked_samples(coefficients, parts, tilts, before, *more)
-        expected = ctf_reference.weigh_masked(coefficients, parts, tilts, before, *more)
+    limits = np.array([0.3 * n, 1.0, np.inf, 0.0])
+    for phases, *more in ((plain,), (extra,), (plain, share, 0.5), (extra, share, 2.0, 5.0),
+                          (plain, share, 0.5, np.inf, limits), (extra, None, 1.0, 5.0, limits)):
+        found = weigh_masked_samples(phases, xyz_A, parts, tilts, before, *more)
+        if more and more[0] is None:
+            more[0] = 1.0
+        expected = ctf_reference.weigh_masked(phases, xyz_A, parts, tilts, before, *more)
         errors += [relative(*pair) for pair in zip(found, expected, strict=True)]
     np.testing.assert_array_equal(before, unchanged)
     return max(errors)

@@ -258,7 +258,7 @@ def test_a_plane_of_voxels_and_a_tilt_image_give_the_same_sums():
                  parts(a.cross, a.power, a.gd, a.gw, a.H)) < 1e-4
     assert boxed.score(R_POSE, SHIFT, count) == pytest.approx(
         tilt.score(R_POSE, SHIFT, count), rel=1e-4)
-    assert boxed.radius(count) == tilt.radius(count) == 7
+    assert boxed.radius(flat.n_samples) == tilt.radius(flat.n_samples) == 7
 
 
 class TestDerivatives:

@@ -211,7 +211,8 @@ def test_bits_do_not_depend_on_holders_and_units_go_back(mpirun, n):
     words = dict(line.split(":") for line in run.stdout.split("\n") if ":" in line)
     assert words["equal bits"].split() == ["True"] * 3
     assert set(words["units with a rank"].split()) == {"48"}
-    # ranks are not equally fast on a loaded machine: some of the 48 units may be stolen
-    assert int(words["went back"]) >= 30
+    # 48 / n by chance; not all, as ranks of a loaded machine are not equally fast and steal units
+    least = {1: 48, 2: 28, 3: 20}[n]
+    assert int(words["went back"]) >= least
     if n > 1:
-        assert int(words["went to the next rank"]) >= 30
+        assert int(words["went to the next rank"]) >= least

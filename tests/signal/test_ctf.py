@@ -13,7 +13,7 @@ from sta_mpi.signal.ctf import (
     ctf_images,
     odd_aberration_factors,
     phase_polynomial,
-    with_more_defocus,
+    tilt_phases,
 )
 from sta_mpi.signal.dose import dose_damping
 from sta_mpi.signal.zernike import even_order, odd_order, zernike
@@ -47,16 +47,6 @@ def scalar_ctf(kx, ky, u_A, v_A, angle_deg, phase_deg=0.0, dose=0.0):
     if dose:
         value *= math.exp(-0.5 * dose / (0.245 * s**-1.665 + 2.81))
     return value
-
-
-def test_more_defocus_is_that_of_both_axes_whatever_the_astigmatism():
-    more_A = np.array([-900.0, 0.0, 1500.0])
-    u, v, angle = np.array([31e3, 25e3, -8e3]), np.array([27e3, 26e3, -9e3]), np.array([25., 90, 0])
-    at, moved = (phase_polynomial(CtfParameters(u + d, v + d, angle, 0 * u, OPTICS), N, PIXEL_A)
-                 for d in (0.0, more_A))
-    found = with_more_defocus(at, more_A, OPTICS, N, PIXEL_A)
-    assert np.abs(moved - at).max() > 1e-4
-    np.testing.assert_allclose(found, moved, rtol=1e-12, atol=1e-15)
 
 
 def test_wavelength_at_300_kV_is_the_textbook_value():
@@ -130,6 +120,18 @@ def test_defocus_of_a_particle_grows_with_depth_times_hand(hand):
     np.testing.assert_allclose(found.defocus_u_A - 30000, [hand * 200, hand * -766.03], atol=0.01)
     np.testing.assert_allclose(found.defocus_u_A - found.defocus_v_A, 1000)
     assert ctf_images(found, 32, PIXEL_A).shape == (2, 32, 17)
+
+
+@pytest.mark.parametrize("hand", [1, -1])
+def test_phases_anywhere_are_those_of_the_defoci_there(hand):
+    at_A, tilts = np.array([700.0, 300.0, -400.0]), np.array([1, 0, 1])
+    series = tilt_series(hand)
+    expected = phase_polynomial(ctf_coefficients(series, at_A), N, PIXEL_A)[tilts]
+    centre = phase_polynomial(ctf_coefficients(series, np.zeros(3)), N, PIXEL_A)[tilts]
+    assert np.abs(expected - centre).max() > 1e-4
+    found = tilt_phases(series, N, PIXEL_A)
+    np.testing.assert_allclose(found.at(at_A, tilts), expected, rtol=1e-12, atol=1e-15)
+    assert found.extra_cycles is None
 
 
 @pytest.mark.parametrize(("i", "order"), [

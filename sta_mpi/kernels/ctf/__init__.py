@@ -1,6 +1,6 @@
 """CTF images from the polynomial of their phase; what the coefficients mean: `signal.ctf`."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,12 +8,34 @@ from numpy.typing import NDArray
 from sta_mpi.kernels.ctf import cpu
 from sta_mpi.kernels.options import check_device
 
-__all__ = ["ctf_image_stack", "weigh_masked_samples"]
+__all__ = ["TiltPhases", "ctf_image_stack", "weigh_masked_samples"]
 
 Real = NDArray[np.float32]
 Complex = NDArray[np.complex64]
 Floats = NDArray[np.float64]
 Parts = tuple[Real, Real, Real]
+
+_NO_SHARE, _NO_LIMITS, _NO_PHASE = np.zeros((0, 0), np.float32), np.zeros(0), np.zeros((0, 0))
+
+
+class TiltPhases(NamedTuple):
+    """Phase of the CTF of every tilt of a series on one grid, as a function of the position.
+
+    Parameters
+    ----------
+    coefficients : (n_tilts, 5) float64         at the origin of positions, see `ctf_image_stack`
+    per_A : (n_tilts, 3) float64                what an Å along x, y and z adds to cxx and to cyy
+    extra_cycles : (n, n//2+1) float64 or None  further phase, common to all tilts
+    """
+
+    coefficients: Floats
+    per_A: Floats
+    extra_cycles: Floats | None = None
+
+    def at(self, xyz_A: Floats, tilts: NDArray[np.intp]) -> Floats:
+        """Coefficients (m, 5) of `tilts` (m,) of the series at a position (3,)."""
+        found: Floats = cpu.phases_at(self.coefficients, self.per_A, tilts, xyz_A)
+        return found
 
 
 def ctf_image_stack(coefficients: Floats, n: int, extra_cycles: Floats | None = None,
@@ -53,10 +75,10 @@ def ctf_image_stack(coefficients: Floats, n: int, extra_cycles: Floats | None = 
     return out
 
 
-def weigh_masked_samples(coefficients: Floats, parts: Parts, tilts: NDArray[np.intp],
-                         data: Complex, extra_cycles: Floats | None = None,
-                         share: Real | None = None, data_scale: float = 1.0,
-                         reach_px: Floats | float = np.inf) -> tuple[Complex, Real]:
+def weigh_masked_samples(phases: TiltPhases, xyz_A: Floats, parts: Parts,
+                         tilts: NDArray[np.intp], data: Complex, share: Real | None = None,
+                         data_scale: float = 1.0, reach_px: float = np.inf,
+                         limits_px: Floats | None = None) -> tuple[Complex, Real]:
     """The samples of masked patches times their factor, and their weights.
 
     With q = CTF^2 - 1/2, signal b = 1/2 + particle q and noise p = 1/2 + noise q the factor is
@@ -64,42 +86,56 @@ def weigh_masked_samples(coefficients: Floats, parts: Parts, tilts: NDArray[np.i
 
     Parameters
     ----------
-    coefficients : (m, 5) float64               of the CTF, see `ctf_image_stack`
+    phases : TiltPhases                         of the CTF
+    xyz_A : (3,) float64                        position of the particle
     parts : three (n_tilts, n, n//2+1) float32  static, noise and particle of every tilt
     tilts : (m,) int                            whose tilts these are
     data : (m, n, n//2+1) complex64             C-ordered
-    extra_cycles : (n, n//2+1) float64 or None  further phase, common to all tilts
     share : (n, n//2+1) float32 or None         factor of samples and weights
     data_scale : float                          further factor of the samples, used with a share
-    reach_px : float or (m,)                    largest |k| of interest [index units]: samples and
+    reach_px : float                            largest |k| of interest [index units]: samples and
                                                 weights beyond are 0
+    limits_px : (n_tilts,) float64 or None      and so they are beyond that of their tilt
 
     Returns
     -------
     (m, n, n//2+1) complex64 and float32
     """
-    n = data.shape[1]
-    coefficients, extra = _phase(coefficients, n, extra_cycles)
-    shape = (len(coefficients), n, n // 2 + 1)
-    if data.shape != shape or data.dtype != np.complex64 or not data.flags.c_contiguous:
-        raise ValueError(f"data are {data.dtype} {data.shape}, expected C-ordered complex64 "
-                         f"{shape}")
-    n_tilts = len(parts[0])
-    if any(part.shape != (n_tilts, *shape[1:]) for part in parts):
-        raise ValueError(f"parts have shapes {[part.shape for part in parts]}, expected "
-                         f"{(n_tilts, *shape[1:])}")
-    if len(tilts) != shape[0] or (len(tilts) and not 0 <= tilts.min() <= tilts.max() < n_tilts):
-        raise ValueError(f"tilts are {tilts}, expected {shape[0]} from 0 to {n_tilts - 1}")
+    n, (n_tilts, *image) = data.shape[1], parts[0].shape
+    if data.shape != (len(tilts), *image) or image != [n, n // 2 + 1]:
+        raise ValueError(f"data have shape {data.shape}, parts {parts[0].shape}, expected "
+                         f"({len(tilts)}, n, n//2+1) and (n_tilts, n, n//2+1)")
+    if data.dtype != np.complex64 or not data.flags.c_contiguous:
+        raise ValueError(f"data are {data.dtype}, expected C-ordered complex64")
+    _check_tilts(phases, parts, limits_px, n)
     if share is None:
-        share = np.zeros((0, 0), np.float32)
-    elif share.shape != shape[1:]:
-        raise ValueError(f"share has shape {share.shape}, expected {shape[1:]}")
-    samples, weight = np.empty(shape, np.complex64), np.empty(shape, np.float32)
-    reach = np.empty(shape[0])
-    reach[:] = reach_px
-    cpu.weigh_masked(coefficients, extra, tilts, *parts, share, np.float32(data_scale), reach,
-                     data.view(np.float32), samples.view(np.float32), weight)
+        share = _NO_SHARE
+    elif share.shape != data.shape[1:]:
+        raise ValueError(f"share has shape {share.shape}, expected {data.shape[1:]}")
+    samples, weight = np.empty(data.shape, np.complex64), np.empty(data.shape, np.float32)
+    coefficients, per_A, extra = phases
+    if not cpu.weigh_masked(
+            coefficients, per_A, _NO_PHASE if extra is None else extra, xyz_A, tilts, *parts, share,
+            np.float32(data_scale), _NO_LIMITS if limits_px is None else limits_px, reach_px,
+            data.view(np.float32), samples.view(np.float32), weight):
+        raise ValueError(f"tilts are {tilts}, expected numbers from 0 to {n_tilts - 1}")
     return samples, weight
+
+
+def _check_tilts(phases: TiltPhases, parts: Parts, limits_px: Floats | None, n: int) -> None:
+    """ValueError unless all is known of every tilt."""
+    n_tilts = len(parts[0])
+    if parts[1].shape != parts[0].shape or parts[2].shape != parts[0].shape:
+        raise ValueError(f"parts have shapes {[part.shape for part in parts]}, expected all "
+                         f"{parts[0].shape}")
+    if phases.coefficients.shape != (n_tilts, 5) or phases.per_A.shape != (n_tilts, 3):
+        raise ValueError(
+            f"coefficients have shape {phases.coefficients.shape} and those per Å "
+            f"{phases.per_A.shape}, expected {(n_tilts, 5)} and {(n_tilts, 3)}")
+    if limits_px is not None and limits_px.shape != (n_tilts,):
+        raise ValueError(f"limits have shape {limits_px.shape}, expected {(n_tilts,)}")
+    if phases.extra_cycles is not None:
+        _check_extra(phases.extra_cycles, n)
 
 
 def _phase(coefficients: Floats, n: int, extra_cycles: Floats | None) -> tuple[Floats, Floats]:
@@ -108,8 +144,12 @@ def _phase(coefficients: Floats, n: int, extra_cycles: Floats | None) -> tuple[F
     if coefficients.shape != (len(coefficients), 5):
         raise ValueError(f"coefficients have shape {coefficients.shape}, expected (m, 5)")
     if extra_cycles is None:
-        return coefficients, np.zeros((0, 0))
+        return coefficients, _NO_PHASE
+    _check_extra(extra_cycles, n)
+    return coefficients, np.ascontiguousarray(extra_cycles, np.float64)
+
+
+def _check_extra(extra_cycles: Floats, n: int) -> None:
     if extra_cycles.shape != (n, n // 2 + 1):
         raise ValueError(f"extra_cycles has shape {extra_cycles.shape}, expected "
                          f"{(n, n // 2 + 1)}")
-    return coefficients, np.ascontiguousarray(extra_cycles, np.float64)

@@ -38,23 +38,42 @@ def ctf_images(coefficients, extra_cycles, damping, out):
 
 
 @cpu_kernel
-def weigh_masked(coefficients, extra_cycles, tilts, static, noise, particle, share, data_scale,
-                 reach_px, masked, data, weight):
+def phases_at(coefficients, per_A, tilts, xyz_A):
+    """Coefficients (m, 5) of `tilts` (m,) at a position; see `TiltPhases`."""
+    out = np.empty((len(tilts), 5))
+    for p in range(len(tilts)):
+        out[p] = coefficients[tilts[p]]
+        slope = per_A[tilts[p]]
+        more = slope[0] * xyz_A[0] + slope[1] * xyz_A[1] + slope[2] * xyz_A[2]
+        out[p, 0] += more
+        out[p, 2] += more
+    return out
+
+
+@cpu_kernel
+def weigh_masked(coefficients, per_A, extra_cycles, xyz_A, tilts, static, noise, particle, share,
+                 data_scale, limits_px, reach_px, masked, data, weight):
     """Fill data (m, n, 2 (n//2+1)), masked times its factors, and weight; share may be empty.
 
-    Beyond its reach a tilt is filled with zeros.
+    Beyond reach_px, and a tilt's limit unless there are none, both are filled with zeros. False,
+    with nothing filled, for a tilt that does not exist.
     """
     m, n, n_half = weight.shape
+    for p in range(m):
+        if not 0 <= tilts[p] < len(static):
+            return False
+    phases = phases_at(coefficients, per_A, tilts, xyz_A)
     half = np.float32(0.5)
     cycles = np.empty(n_half, np.float64)
     wave = np.empty(n_half, np.float32)
     factor = np.empty(n_half, np.float32)
     for p in range(m):
-        cxx, cxy, cyy, c4, c0 = coefficients[p]
+        cxx, cxy, cyy, c4, c0 = phases[p]
         tilt = tilts[p]
+        reach = min(limits_px[tilt], reach_px) if limits_px.size > 0 else reach_px
         for iy in range(n):
             ky = np.float64(signed_frequency(iy, n))
-            end = row_end(reach_px[p], ky, n_half)
+            end = row_end(reach, ky, n_half)
             for ix in range(end):
                 cycles[ix] = phase_cycles(np.float64(ix), ky, cxx, cxy, cyy, c4, c0)
             if extra_cycles.size > 0:
@@ -76,3 +95,4 @@ def weigh_masked(coefficients, extra_cycles, tilts, static, noise, particle, sha
                 data[p, iy, 2 * ix + 1] = masked[p, iy, 2 * ix + 1] * factor[ix]
             data[p, iy, 2 * end :] = 0.0
             weight[p, iy, end:] = 0.0
+    return True

@@ -11,14 +11,19 @@ def ctf_images(coefficients, n, extra_cycles=None, damping=None):
     return np.where(np.abs(stack) < 1e-8, np.where(stack < 0, -1e-8, 1e-8), stack)
 
 
-def weigh_masked(coefficients, parts, tilts, data, extra_cycles=None, share=1.0, data_scale=1.0,
-                 reach_px=np.inf):
+def weigh_masked(phases, xyz_A, parts, tilts, data, share=1.0, data_scale=1.0, reach_px=np.inf,
+                 limits_px=None):
     """Data times their factor and weights, (m, n, n//2+1); see `weigh_masked_samples`."""
     static, noise, particle = (part[tilts].astype(np.float64) for part in parts)
     n = data.shape[1]
-    squared = _waves(coefficients, n, extra_cycles) ** 2
+    coefficients = phases.coefficients[tilts]
+    coefficients[:, [0, 2]] += (phases.per_A[tilts] @ xyz_A)[:, None]
+    squared = _waves(coefficients, n, phases.extra_cycles) ** 2
     radius = np.hypot(np.fft.fftfreq(n, 1 / n)[:, None], np.arange(n // 2 + 1))
-    is_seen = radius <= np.broadcast_to(reach_px, len(data))[:, None, None]
+    reach = np.full(len(data), reach_px)
+    if limits_px is not None:
+        reach = np.minimum(reach, limits_px[tilts])
+    is_seen = radius <= reach[:, None, None]
     signal_power = 0.5 + particle * (squared - 0.5)
     noise_power = 0.5 + noise * (squared - 0.5)
     return (is_seen * share * data_scale * data * signal_power / noise_power,

@@ -1,17 +1,17 @@
 """What is inserted into what: planes of samples and the size of the sums, checked once."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sta_mpi.kernels.options import cpu_kernel
 from sta_mpi.kernels.planes import box_planes, slice_planes
 
 Floats = NDArray[np.float64]
 
 
-@dataclass(frozen=True)
-class InsertPlanes:
+class InsertPlanes(NamedTuple):
     """Planes of Fourier samples, ready for a kernel.
 
     Parameters
@@ -48,14 +48,25 @@ def _checked(n_sums: int, data: NDArray[np.complex64], weight: NDArray[np.float3
     n = data.shape[1]
     r = np.empty(len(axes))
     r[:] = r_max_px
-    lowest, highest = r.min(initial=np.inf), r.max(initial=0.0)
+    r2, is_above_0, highest = _squares(r)
     if data.shape != (len(axes), n, n // 2 + 1) or weight.shape != data.shape:
         raise ValueError(
             f"data {data.shape} and weight {weight.shape}, expected both ({len(axes)}, n, n//2+1)")
-    if not (lowest >= 0 and highest <= n // 2 and highest * pad <= n_sums // 2):
+    if not (is_above_0 and highest <= n // 2 and highest * pad <= n_sums // 2):
         raise ValueError(
             f"r_max_px is {r_max_px} with pad {pad}: it must not exceed {n // 2} (data of {n} px) "
             f"nor {n_sums // 2 / pad:g} (sums of {n_sums})")
     return InsertPlanes(np.ascontiguousarray(data, np.complex64),
-                        np.ascontiguousarray(weight, np.float32), axes, kz,
-                        r * r, float(pad))
+                        np.ascontiguousarray(weight, np.float32), axes, kz, r2, float(pad))
+
+
+@cpu_kernel
+def _squares(r):
+    """Squares of radii (m,), whether none is below 0 or NaN, and the largest."""
+    squares = np.empty(len(r))
+    is_above_0, largest = True, 0.0
+    for i in range(len(r)):
+        squares[i] = r[i] * r[i]
+        is_above_0 &= r[i] >= 0.0
+        largest = max(largest, r[i])
+    return squares, is_above_0, largest

@@ -76,7 +76,7 @@ class PoseFunction(Protocol):
     def score(self, R_p2t: Floats, shift_xyz_px: Floats,
               count: NDArray[np.int64]) -> tuple[float, float]: ...
 
-    def radius(self, count: NDArray[np.int64]) -> float: ...
+    def radius(self, n_samples: int) -> float: ...
 
 
 class PoseProblem:
@@ -131,10 +131,9 @@ class PoseProblem:
         """Sums of the particle from those of its tilts (m, 25)."""
         return PoseSums(*self._tilts.combined(sums))
 
-    def radius(self, count: NDArray[np.int64]) -> float:
-        """Largest |k| of the first `count` (m,) samples, at least 1 [index units]."""
-        last = int(count.max(initial=0))
-        return max(1.0, float(self.layout.running_radius[last - 1])) if last else 1.0
+    def radius(self, n_samples: int) -> float:
+        """Largest |k| of the first samples of a tilt, at least 1 [index units]."""
+        return max(1.0, float(self.layout.running_radius[n_samples - 1])) if n_samples else 1.0
 
 
 def check_samples(volume: GatherVolume, packed: PackedSamples, layout: SampleLayout,

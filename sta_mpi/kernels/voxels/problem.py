@@ -69,7 +69,7 @@ class VoxelProblem:
         return (float(out[0] * self._frame.data_scale),
                 float(out[1] * self._frame.weight_scale))
 
-    def radius(self, count: NDArray[np.int64]) -> float:
-        """Outer radius of the last band that the first count[0] voxels reach, at least 1."""
-        band = int(np.searchsorted(self.layout.band_start[1:], count[0]))
+    def radius(self, n_samples: int) -> float:
+        """Outer radius of the last band that the first voxels reach, at least 1."""
+        band = int(np.searchsorted(self.layout.band_start[1:], n_samples))
         return max(1.0, float(self.layout.r_bands[min(band, len(self.layout.r_bands) - 1)]))
