@@ -65,7 +65,9 @@ class BandSamples:
     @property
     def norm(self) -> float:
         """Sum of |data|^2 / weight, see `whitened_power`."""
-        return float(whitened_power(self.data.real, self.data.imag, self.weight))
+        # compiled functions are compiled anew for every layout
+        return float(whitened_power(*map(np.ascontiguousarray, (
+            self.data.real, self.data.imag, self.weight))))
 
 
 def take_band(samples: TiltSamples | BoxSamples, band: Band) -> BandSamples:

@@ -163,6 +163,8 @@ def _hopeful(starts: list[_Start], margin: float) -> list[_Start]:
 
 def _distinct(starts: list[_Start], mates: Floats, distance: float) -> list[_Start]:
     """The first of those that are one optimum."""
+    if len(starts) == 1:
+        return starts
     is_kept = distinct(_records(starts), mates, distance)
     return [start for start, kept in zip(starts, is_kept, strict=True) if kept]
 

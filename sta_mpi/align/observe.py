@@ -216,17 +216,17 @@ class SeriesObserver:
                                                      strict=True)):
             box = windows[edge]
             fill_window(images[tilt], *rounded[i], np.float32(self.mean[tilt]), box.real)
-            self._to_patch(box, rounded[i] - position[i], factor, tilt, name, patch.real)
+            self._to_patch(box, rounded[i] - position[i], factor, tilt, patch.real)
             patch.to_half()
             transforms[i] = patch.half
+        self._check(transforms, tilts, name)
         return TiltObservation(self.model, self.plans, transforms, xyz_A, tilts)
 
     def _to_patch(self, box: BoxTransforms, shift_px: Floats, factor: Images, tilt: int,
-                  name: str, patch: Images) -> None:
+                  patch: Images) -> None:
         """Fill the patch of the box with the window in `box`, moved, filtered and masked."""
         edge = len(box.real)
         box.to_half()
-        self._check(box.half[0, 0], tilt, name)
         # minus: protein is dark on disk, bright inside; both transforms are to be orthonormal
         filter_and_shift(box.half, factor, shift_px,
                          -1.0 / (self.sd[tilt] * edge**2 * self.frame.box_px))
@@ -236,11 +236,14 @@ class SeriesObserver:
         box.to_real()
         fill_masked(box.real, self._circle, patch)
 
-    def _check(self, total: np.complexfloating, tilt: int, name: str) -> None:
-        if not np.isfinite(total):
+    def _check(self, transforms: Transforms, tilts: NDArray[np.intp], name: str) -> None:
+        # one pixel that is no number leaves none in all of a transform
+        is_bad = ~np.isfinite(transforms[:, 0, 0])
+        if is_bad.any():
             raise ParticleError(
-                f"tilt series {self.series.name}, tilt {tilt + 1} of {self.series.n_tilts}, "
-                f"particle {name}: the image holds NaN or Inf pixels. Mend or exclude this tilt.")
+                f"tilt series {self.series.name}, tilt {tilts[is_bad][0] + 1} of "
+                f"{self.series.n_tilts}, particle {name}: the image holds NaN or Inf pixels. "
+                "Mend or exclude this tilt.")
 
 
 class StackObserver:

@@ -91,18 +91,11 @@ class PolishSettings:
                               for prior, unit in zip(priors, units, strict=True)])
         return Terms(precision, scaled, np.array(self.free), bool(np.isfinite(scaled).any()))
 
+    @cached_property
     def prior_information(self) -> Floats:
         """(6, 6) information of the priors about their centre [rad^-2, px^-2]."""
         turn, move, tilt = self.terms.precision
         return np.diag([turn + tilt, turn + tilt, turn, move, move, move])
-
-
-def information_of(free: tuple[bool, ...], information: Floats) -> Floats:
-    """Rows and columns (n, n) of the n free parameters of an information (6, 6)."""
-    if all(free):
-        return information
-    searched = np.flatnonzero(free)
-    return information[np.ix_(searched, searched)]
 
 
 class Restraint:

@@ -9,16 +9,21 @@ that the pose lies in mode m is its height times its volume,
 different references (classes) compare in the same way.
 """
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
 from sta_mpi.align.polish import PolishResult, PolishSettings
-from sta_mpi.align.pose import information_of
+from sta_mpi.kernels.polish.curvature import log_volume
 
 Floats = NDArray[np.float64]
 
 LEAST_WEIGHT = 0.01
 """Modes of less probability are left out of an average."""
+
+FLATTEST = 1e-6
+"""Least curvature of a mode, as a share of its largest."""
 
 MOST_MODES = 4
 """Modes of one particle that enter an average."""
@@ -34,16 +39,16 @@ def log_evidence(result: PolishResult, settings: PolishSettings) -> float:
                                  are not searched have no volume
     """
     height = result.score + result.log_prior
-    values = np.linalg.eigvalsh(information_of(
-        settings.free, result.information + settings.prior_information()))
-    if not np.isfinite(values).all() or values[-1] <= 0:
-        return height
     # flat directions (an axis of symmetry) have the same volume in every mode: they cancel
-    return height - 0.5 * float(np.log(np.maximum(values, 1e-6 * values[-1])).sum())
+    volume = log_volume(result.information + settings.prior_information,
+                        settings.terms.is_free, FLATTEST)
+    return height if math.isnan(volume) else height + volume
 
 
 def mode_weights(log_evidences: Floats) -> Floats:
     """Probabilities (m,) of modes from their log evidence (m,); they add to 1."""
+    if len(log_evidences) == 1:
+        return np.ones(1)
     top = np.max(log_evidences)
     if not np.isfinite(top):
         return np.full(len(log_evidences), 1.0 / len(log_evidences))
@@ -64,6 +69,8 @@ def retained(weights: Floats, hard: bool = False) -> tuple[NDArray[np.intp], Flo
     >>> retained(np.array([0.002, 0.598, 0.4]))[0]
     array([1, 2])
     """
+    if len(weights) == 1:
+        return np.zeros(1, np.intp), np.ones(1)
     order = np.argsort(-weights, kind="stable")
     most = 1 if hard else MOST_MODES
     kept = order[:most]

@@ -1,5 +1,6 @@
 """The fast searches of `align`: polish from the current pose, or from global candidates."""
 
+import math
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +14,7 @@ from sta_mpi.align.multi_start import MARGIN, polish_best_steps
 from sta_mpi.align.observation import BoxSamples, TiltSamples
 from sta_mpi.align.polish import Asked, PolishResult, PolishSettings, Pose
 from sta_mpi.align.polish_batch import OneByOne, Particles, run_together
-from sta_mpi.align.pose import Restraint, information_of
+from sta_mpi.align.pose import Restraint
 from sta_mpi.align.posterior import log_evidence, mode_weights, retained
 from sta_mpi.align.reference import Reference
 from sta_mpi.align.settle import outlook_steps
@@ -39,6 +40,7 @@ from sta_mpi.kernels.polish import (
     make_layout,
     pack_samples,
 )
+from sta_mpi.kernels.polish.curvature import rms_deviations
 from sta_mpi.kernels.voxels import PackedVoxels, VoxelProblem, make_voxel_layout, pack_voxels
 
 Floats = NDArray[np.float64]
@@ -261,13 +263,14 @@ class PolishSearcher:
     def _columns(self, row: int, best: _Candidate, packed: PackedSamples | PackedVoxels
                  ) -> dict[str, Any]:
         voxel_A, result = self._setup.sizes.voxel_A, best.result
-        angle_deg, shift_px = uncertainty(result.information, self._settings.free)
+        # of the data alone; parameters that are not searched have no uncertainty
+        turn_rad, shift_px = rms_deviations(result.information, self._settings.terms.is_free)
         scale = np.sqrt(result.power * packed.norm)
         return {"R_p2t": result.R_p2t.ravel(),
                 "offset_A": self._search.anchor_A[row] + result.shift_xyz_px * voxel_A,
                 "ncc": result.cross / scale if scale > 0 else 0.0, "loglik": result.score,
                 "gain": best.gain, "at_edge": int(result.has_hit_limit),
-                "sigma_angle_deg": angle_deg, "sigma_shift_A": shift_px * voxel_A,
+                "sigma_angle_deg": math.degrees(turn_rad), "sigma_shift_A": shift_px * voxel_A,
                 "grey_scale": result.grey_scale, "i_reference": best.i_reference,
                 "is_settled": int(best.is_settled)}
 
@@ -277,23 +280,3 @@ def _tilt_limit(search: Search) -> float | None:
     if search.limits is not None:
         return search.limits.max_tilt_deg
     return search.parameters.cone_deg if search.is_global else None
-
-
-def uncertainty(information: Floats, free: tuple[bool, ...] = (True,) * 6
-                ) -> tuple[float, float]:
-    """Rms standard deviation a component of rotation [deg] and shift [px]; NaN without any.
-
-    From the inverse of the (6, 6) information of the data alone (no prior), over the `free`
-    parameters; those that are not searched have no uncertainty.
-    """
-    searched = np.flatnonzero(free)
-    try:
-        covariance = np.linalg.inv(information_of(free, information))
-    except np.linalg.LinAlgError:
-        return float("nan"), float("nan")
-    variance = np.diag(covariance)
-    if (variance <= 0).any() or not np.isfinite(variance).all():
-        return float("nan"), float("nan")
-    turns, shifts = variance[searched < 3], variance[searched >= 3]
-    return (float(np.degrees(np.sqrt(turns.mean()))) if len(turns) else float("nan"),
-            float(np.sqrt(shifts.mean())) if len(shifts) else float("nan"))

@@ -78,7 +78,7 @@ def test_tilt_prior_leaves_turns_about_the_normal_free():
     expected = np.radians(2.0) ** -2 * np.array([1, 1, 0, 0, 0, 0])
     np.testing.assert_allclose(np.diag(information), expected)
     np.testing.assert_allclose(information,
-                               PolishSettings(prior_tilt_deg=2.0).prior_information())
+                               PolishSettings(prior_tilt_deg=2.0).prior_information)
 
 
 def test_tilt_limit_moves_the_normal_to_the_edge_by_the_shortest_turn():

@@ -114,10 +114,12 @@ def weigh_masked_samples(phases: TiltPhases, xyz_A: Floats, parts: Parts,
         raise ValueError(f"share has shape {share.shape}, expected {data.shape[1:]}")
     samples, weight = np.empty(data.shape, np.complex64), np.empty(data.shape, np.float32)
     coefficients, per_A, extra = phases
+    masked = data.view(np.float32)
+    masked.flags.writeable = False    # data may be either, and each would be compiled for
     if not cpu.weigh_masked(
             coefficients, per_A, _NO_PHASE if extra is None else extra, xyz_A, tilts, *parts, share,
-            np.float32(data_scale), _NO_LIMITS if limits_px is None else limits_px, reach_px,
-            data.view(np.float32), samples.view(np.float32), weight):
+            np.float32(data_scale), _NO_LIMITS if limits_px is None else limits_px, float(reach_px),
+            masked, samples.view(np.float32), weight):
         raise ValueError(f"tilts are {tilts}, expected numbers from 0 to {n_tilts - 1}")
     return samples, weight
 

@@ -5,6 +5,7 @@ that is asked for of a reference. On the CPU particles follow one another.
 """
 
 from collections.abc import Sequence
+from itertools import accumulate
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,9 +45,9 @@ class PoseBatch:
             self._placed = place_samples(packed, layout, device)
         self._held = [self._placed.hold(v) if self._placed else None for v in references]
         self.n_particles = len(packed)
-        first = np.cumsum([0, *(len(p.w) for p in packed)])
+        first = list(accumulate((len(p.w) for p in packed), initial=0))
         self._problems = [
-            PoseProblem(v, p, layout, R, n, device, self._placed, int(row))
+            PoseProblem(v, p, layout, R, n, device, self._placed, row)
             for v in references for p, R, row in zip(packed, rotations, first, strict=False)]
 
     @property
