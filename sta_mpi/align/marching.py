@@ -17,6 +17,11 @@ far apart. `band_after` leaves out the bands that a particle's signal does not n
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
+
+from sta_mpi.kernels.polish import climb
+
+Floats = NDArray[np.float64]
 
 FIRST_PX = 7.0
 """Radius of the first band [index units]; as that of the global search."""
@@ -26,12 +31,6 @@ SMALLEST_RATIO = 1.25
 
 LARGEST_RATIO = 2.6
 """Of the radii of neighbouring bands."""
-
-LARGEST_LEAP = 6.0
-"""Of the radii of a band and the one that a polish goes on with."""
-
-LEAP_SCORE = 4.3
-"""Log-likelihood that a leap from radius r to R takes, over (R / r)^2."""
 
 _LAST_RATIO = 2.0
 
@@ -62,7 +61,7 @@ def marching_radii(r_max_px: float) -> list[float]:
     return [*map(float, FIRST_PX * ratio ** (np.arange(n_steps + 1) / n_steps)), r_max]
 
 
-def band_after(radii: Sequence[float], i: int, score: float) -> int:
+def band_after(radii: Sequence[float] | Floats, i: int, score: float) -> int:
     """The band that a polish goes on with from band i, where it reached a log-likelihood.
 
     Parameters
@@ -80,16 +79,13 @@ def band_after(radii: Sequence[float], i: int, score: float) -> int:
     Near its optimum the log-likelihood L of a band falls like L exp(-(kappa t)^2 / 2) in the
     turn t, kappa growing no faster than the radius. The information is L kappa^2, so the turn found
     is wrong by 1 / (kappa sqrt(L)), to be compared with the width of the other band's optimum,
-    r / (kappa R): their ratio, squared, is (R / r)^2 / L. `LEAP_SCORE` leaves two standard
-    deviations of room; at 3.4 / 1 (24 and 7 index units) it is a log-likelihood of 50.
+    r / (kappa R): their ratio, squared, is (R / r)^2 / L. `climb.LEAP_SCORE`, L over
+    (R / r)^2, leaves two standard deviations of room; at 3.4 / 1 (24 and 7 index units) it is a
+    log-likelihood of 50. No leap is wider than `climb.LARGEST_LEAP`.
 
     Examples
     --------
     >>> band_after([7.0, 12.0, 24.0], 0, 40.0), band_after([7.0, 12.0, 24.0], 0, 60.0)
     (1, 2)
     """
-    for j in range(len(radii) - 1, i + 1, -1):
-        leap = radii[j] / radii[i]
-        if leap <= LARGEST_LEAP and score >= LEAP_SCORE * leap**2:
-            return j
-    return i + 1
+    return int(climb.band_after(np.asarray(radii, np.float64), i, float(score)))

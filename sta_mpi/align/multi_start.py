@@ -22,10 +22,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from sta_mpi.align.marching import band_after
 from sta_mpi.align.polish import (
     Asked,
-    BandSearch,
+    Bands,
     PolishResult,
     PolishSettings,
     Pose,
@@ -110,33 +109,33 @@ def polish_best_steps(
         pose = restraint.clip(start)
         alive.append(_Start(restraint, pose, PoseState.of(pose)))
     bands, i = bands_of(problem, settings, count), 0
+    may_leap = bool(np.isfinite(margin))    # without a margin scores are no log-likelihoods
     while i < len(bands):
-        if len(alive) > 1:
-            looked, highest = yield from _look(bands[i], alive)
-            alive = yield from _climb(bands[i], looked, highest, mates, margin)
-        else:
+        if len(alive) == 1:
             (lone,) = alive
-            alive = [lone.after((yield from bands[i].climb(lone.pose, lone.restraint)))]
-        # without a margin scores are no log-likelihoods
-        score = max(s.state.score for s in alive) if np.isfinite(margin) else -np.inf
-        i = band_after([b.radius for b in bands], i, score)
+            alive = [lone.after((yield from bands.climb_on(
+                i, lone.pose, lone.restraint, may_leap)))]
+            break
+        looked, highest = yield from _look(bands, i, alive)
+        alive = yield from _climb(bands, i, looked, highest, mates, margin)
+        i = bands.after(i, max(s.state.score for s in alive) if may_leap else -np.inf)
     best = _distinct(_hopeful(alive, margin), mates, _SAME_MODE)
     return [s.state.result(s.n_evaluations, s.restraint) for s in best]
 
 
-def _look(search: BandSearch, alive: list[_Start]
+def _look(bands: Bands, i: int, alive: list[_Start]
           ) -> Generator[Asked, None, tuple[list[_Start], Floats]]:
     """Starts with their states in the band, those that could rise highest first, and how high."""
     looked = []
     for start in alive:
-        state = yield from search.look(start.pose, start.restraint)
+        state = yield from bands.look(i, start.pose, start.restraint)
         looked.append(replace(start, state=state))
     highest = np.asarray(ceilings(_records(looked)))
     order = np.argsort(-highest, kind="stable")
-    return [looked[i] for i in order], highest[order]
+    return [looked[k] for k in order], highest[order]
 
 
-def _climb(search: BandSearch, looked: list[_Start], highest: Floats, mates: Floats,
+def _climb(bands: Bands, i: int, looked: list[_Start], highest: Floats, mates: Floats,
            margin: float) -> Generator[Asked, None, list[_Start]]:
     """Starts after their search in the band, without hopeless ones and without doubles."""
     done: list[_Start] = []
@@ -144,9 +143,9 @@ def _climb(search: BandSearch, looked: list[_Start], highest: Floats, mates: Flo
     for start, ceiling in zip(looked, highest, strict=True):
         if ceiling < _least(best, margin):
             continue
-        state = yield from search.climb(start.state, start.restraint, _least(best, margin))
-        done.append(start.after(state))
-        best = max(best, state.objective)
+        yield from bands.climb(i, start.state, start.restraint, _least(best, margin))
+        done.append(start.after(start.state))
+        best = max(best, start.objective)
     return _distinct(_hopeful(done, margin), mates, _SAME)
 
 

@@ -27,12 +27,12 @@ from numpy.typing import NDArray
 from sta_mpi.align.marching import band_after
 from sta_mpi.align.pose import PolishSettings, Pose, Restraint
 from sta_mpi.kernels.polish import PoseFunction
-from sta_mpi.kernels.polish.climb import ASKS, CONVERGED, STATE, resume
+from sta_mpi.kernels.polish.climb import ASKS, CONVERGED, RULES, STATE, resume
 from sta_mpi.kernels.polish.pick import used_in_bands
 
 __all__ = [
     "Asked",
-    "BandSearch",
+    "Bands",
     "PolishResult",
     "PolishSettings",
     "Pose",
@@ -159,12 +159,12 @@ class PoseState:
 
 
 class Asked(NamedTuple):
-    """A climb in a band that a search needs done next; see `kernels.polish.climb`.
+    """A climb that a search needs done next; see `kernels.polish.climb`.
 
     Parameters
     ----------
-    state, rules : (1,) arrays of STATE and RULES
-    used : (m,) int                  samples used of each tilt
+    state, rules : (1,) array of STATE, (b,) array of RULES
+    used : (b, m) int                samples used of each tilt in each band
     """
 
     state: Records
@@ -213,19 +213,14 @@ def polish_steps(problem: PoseFunction, start: Pose, settings: PolishSettings | 
     """Do what `polish_pose` does, but leave the evaluation of poses to the caller."""
     settings = settings or PolishSettings()
     restraint = Restraint(around or start, settings)
-    pose, n_evaluations, i = restraint.clip(start), 0, 0
     bands = bands_of(problem, settings, count)
-    while i < len(bands):
-        state = yield from bands[i].climb(pose, restraint)
-        pose = state.pose
-        n_evaluations += state.n_evaluations
-        i = band_after([b.radius for b in bands], i, state.score)
-    return state.result(n_evaluations, restraint)
+    state = yield from bands.climb_on(0, restraint.clip(start), restraint)
+    return state.result(state.n_evaluations, restraint)
 
 
 def bands_of(problem: PoseFunction, settings: PolishSettings,
-             count: NDArray[np.integer] | None) -> list["BandSearch"]:
-    """The searches of a polish, band after band."""
+             count: NDArray[np.integer] | None) -> "Bands":
+    """The bands of a polish and what is used of them."""
     bands: Sequence[int] = settings.bands or range(1, len(problem.layout.band_start))
     if not len(bands):
         raise ValueError("bands is empty")
@@ -238,64 +233,75 @@ def bands_of(problem: PoseFunction, settings: PolishSettings,
     used, most, is_valid = used_in_bands(ends, limits)
     if not is_valid:
         raise ValueError(expected)
-    last = len(bands) - 1
-    return [BandSearch(settings, of_tilts, problem.radius(n), problem.n, is_last=i == last)
-            for i, (of_tilts, n) in enumerate(zip(used, most.tolist(), strict=True))]
+    return Bands(settings, used, [problem.radius(n) for n in most.tolist()], problem.n)
 
 
-class BandSearch:
-    """Damped Fisher scoring in one band.
+class Bands:
+    """Damped Fisher scoring in the bands of a polish.
 
     Parameters
     ----------
     settings : PolishSettings
-    count : (m,) int            samples used of each tilt
-    radius : float              their largest |k| [index units]
+    used : (b, m) int           samples used of each tilt in each band
+    radii : sequence of float   their largest |k| [index units]
     box_px : int
-    is_last : bool              whether the pose is to be found, and not only the next band's start
     """
 
-    def __init__(self, settings: PolishSettings, count: Counts, radius: float, box_px: int,
-                 is_last: bool) -> None:
-        self._settings, self._is_last = settings, is_last
-        self._count, self._largest_move_px = count, box_px / (2 * radius)
-        self.radius = radius
+    def __init__(self, settings: PolishSettings, used: Counts, radii: Sequence[float],
+                 box_px: int) -> None:
+        self.used, self.radii = used, np.array(radii)
+        self._grey_scale = np.nan if settings.grey_scale is None else settings.grey_scale
+        rules = np.zeros(len(radii), RULES)
+        rules["grey_scale"], rules["left"], rules["least"] = self._grey_scale, LEFT, -np.inf
+        # only the last band is to find the pose; the others find a start for the next one
+        rules["tolerance"], rules["contradicted"] = EARLY_TOLERANCE, CONTRADICTED
+        rules["tolerance"][-1], rules["contradicted"][-1] = settings.tolerance, 0.0
+        rules["largest_turn_rad"], rules["max_steps"] = LARGEST_TURN_RAD, settings.max_steps
+        rules["largest_move_px"], rules["radius"] = box_px / (2 * self.radii), self.radii
+        self._rules = rules
 
-    def climb(self, start: Pose | PoseState, restraint: Restraint, least: float | None = None
-              ) -> Generator[Asked, None, PoseState]:
-        """Climb from a pose, or on from what `look` found at one.
+    def __len__(self) -> int:
+        return len(self.radii)
 
-        A climb that could no longer reach an objective of `least` ends where it is. `least` is
-        given where a start competes with others, and such a start is not left where it is: those
-        that lead to the same optimum would not be seen to.
-        """
-        rules = restraint.rules()
-        scale = self._settings.grey_scale
-        rules["grey_scale"] = np.nan if scale is None else scale
-        rules["tolerance"] = self._settings.tolerance if self._is_last else EARLY_TOLERANCE
-        rules["left"], rules["max_steps"] = LEFT, self._settings.max_steps
-        rules["contradicted"] = CONTRADICTED if least is None and not self._is_last else 0.0
-        rules["least"] = -np.inf if least is None else least
-        rules["largest_turn_rad"] = LARGEST_TURN_RAD
-        rules["largest_move_px"] = self._largest_move_px
-        if isinstance(start, PoseState):
-            state = start
-            resume(state.record, rules)
-        else:
-            state = PoseState.of(start)
-        if state.record["stage"][0] == ASKS:
-            yield Asked(state.record, rules, self._count)
+    def after(self, i: int, score: float) -> int:
+        """The band that is searched after band i, where it reached a log-likelihood."""
+        return band_after(self.radii, i, score)
+
+    def climb_on(self, i: int, start: Pose, restraint: Restraint, may_leap: bool = True
+                 ) -> Generator[Asked, None, PoseState]:
+        """Climb from a pose in band i, on from there in those after it, to the last one."""
+        rules = self._rules[i:].copy()
+        restraint.enter(rules)
+        rules["may_leap"] = may_leap
+        state = PoseState.of(start)
+        yield Asked(state.record, rules, self.used[i:])
         return state
 
-    def look(self, pose: Pose, restraint: Restraint) -> Generator[Asked, None, PoseState]:
-        """Ask for the sums of a pose and make a state of them."""
-        return look_at(pose, restraint, self._count, self._settings.grey_scale)
+    def climb(self, i: int, state: PoseState, restraint: Restraint, least: float
+              ) -> Generator[Asked, None, None]:
+        """Climb in band i on from what `look` found there.
+
+        A climb that could no longer reach an objective of `least` ends where it is. The start
+        competes with others, and is not left where it is: those that lead to the same optimum
+        would not be seen to.
+        """
+        rules = self._rules[i : i + 1].copy()
+        restraint.enter(rules)
+        rules["contradicted"], rules["least"] = 0.0, least
+        resume(state.record, rules)
+        if state.record["stage"][0] == ASKS:
+            yield Asked(state.record, rules, self.used[i : i + 1])
+
+    def look(self, i: int, pose: Pose, restraint: Restraint) -> Generator[Asked, None, PoseState]:
+        """Ask for the sums of a pose in band i and make a state of them."""
+        return look_at(pose, restraint, self.used[i], self._grey_scale)
 
 
-def look_at(pose: Pose, restraint: Restraint, count: Counts, grey_scale: float | None = None
+def look_at(pose: Pose, restraint: Restraint, count: Counts, grey_scale: float = np.nan
             ) -> Generator[Asked, None, PoseState]:
     """What the first `count` (m,) samples of each tilt say at a pose: a climb without a step."""
-    rules, state = restraint.rules(), PoseState.of(pose)
-    rules["grey_scale"], rules["least"] = np.nan if grey_scale is None else grey_scale, -np.inf
-    yield Asked(state.record, rules, count)
+    rules, state = np.zeros(1, RULES), PoseState.of(pose)
+    restraint.enter(rules)
+    rules["grey_scale"], rules["least"] = grey_scale, -np.inf
+    yield Asked(state.record, rules, count[None])
     return state

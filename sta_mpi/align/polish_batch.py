@@ -122,7 +122,7 @@ def run_together(particles: Particles,
             np.array([searches[i][0] for i in under_way]),
             np.concatenate([climb.state["next_R"] for climb in climbs]),
             np.concatenate([climb.state["next_shift"] for climb in climbs]),
-            [climb.used for climb in climbs])
+            [climb.used[int(climb.state["band"][0])] for climb in climbs])
         for i, climb, answer in zip(under_way, climbs, answers, strict=True):
             take(climb.state, climb.rules, *answer)
             if climb.state["stage"][0] != ASKS:

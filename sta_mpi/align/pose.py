@@ -7,7 +7,6 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sta_mpi.kernels.polish.climb import RULES
 from sta_mpi.kernels.polish.restraint import clipped, is_on_limit
 
 Floats = NDArray[np.float64]
@@ -112,17 +111,11 @@ class Restraint:
                         np.ascontiguousarray(centre.shift_xyz_px, np.float64))
         self._terms = settings.terms
 
-    def rules(self) -> NDArray[np.void]:
-        """A record `kernels.polish.climb.RULES` (1,) with the priors and limits filled in."""
-        return self._rules.copy()
-
-    @cached_property
-    def _rules(self) -> NDArray[np.void]:
-        rules = np.zeros(1, RULES)
+    def enter(self, rules: NDArray[np.void]) -> None:
+        """Write priors and limits into records `kernels.polish.climb.RULES` (b,)."""
         rules["R0"], rules["shift0"] = self._centre
         rules["precision"], rules["limits"] = self._terms.precision, self._terms.limits
         rules["is_free"] = self._terms.is_free
-        return rules
 
     def clip(self, pose: Pose) -> Pose:
         """The pose itself, or the nearest one within the limits."""

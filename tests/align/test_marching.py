@@ -6,7 +6,6 @@ from scipy.spatial.transform import Rotation
 
 from sta_mpi.align.marching import (
     FIRST_PX,
-    LARGEST_LEAP,
     LARGEST_RATIO,
     band_after,
     marching_radii,
@@ -14,6 +13,7 @@ from sta_mpi.align.marching import (
 from sta_mpi.align.polish import PolishSettings, Pose, polish_pose
 from sta_mpi.align.reference import prepare_reference
 from sta_mpi.kernels.polish import PoseProblem, make_layout, pack_samples
+from sta_mpi.kernels.polish.climb import LARGEST_LEAP
 from sta_mpi.signal.fft import FftPlans
 from sta_mpi.simulate.builtin_phantoms import cyclic_matrices, symmetric_phantom
 from sta_mpi.simulate.phantom import GaussianPhantom

@@ -16,6 +16,7 @@ from sta_mpi.geometry.rotations import angular_distance_deg, random_rotations
 from sta_mpi.geometry.symmetry import symmetry_matrices
 from sta_mpi.kernels.gather import prepare_gather
 from sta_mpi.kernels.polish import PoseProblem, make_layout, pack_samples
+from sta_mpi.kernels.polish.climb import climb_by_sums
 from sta_mpi.kernels.polish.restraint import step_between
 from sta_mpi.kernels.polish.step import step_length
 from sta_mpi.signal.fft import FftPlans
@@ -42,10 +43,12 @@ class Counted(PoseProblem):
 
     n_samples_read = 0
 
-    def climb(self, state, rules, count):
-        before = state["n_evaluations"][0]
-        super().climb(state, rules, count)
-        self.n_samples_read += int(count.sum() * (state["n_evaluations"][0] - before))
+    def climb(self, state, rules, used):
+        climb_by_sums(state, rules, lambda R, shift, band: self.sums(R, shift, used[band]))
+
+    def sums(self, R_p2t, shift_xyz_px, count):
+        self.n_samples_read += int(count.sum())
+        return super().sums(R_p2t, shift_xyz_px, count)
 
 
 def particle(volume, R, shift, sd, rng, phantom=PHANTOM, score_scale=1.0):

@@ -6,7 +6,14 @@ from scipy.spatial.transform import Rotation
 
 from sta_mpi.align.marching import marching_radii
 from sta_mpi.align.multi_start import polish_best
-from sta_mpi.align.polish import CONTRADICTED, PolishSettings, Pose, bands_of, run_steps
+from sta_mpi.align.polish import (
+    CONTRADICTED,
+    PolishSettings,
+    Pose,
+    PoseState,
+    bands_of,
+    run_steps,
+)
 from sta_mpi.align.pose import Restraint
 from sta_mpi.kernels.gather import prepare_gather
 from sta_mpi.kernels.polish import PoseProblem, make_layout, pack_samples
@@ -39,11 +46,22 @@ def noisy_particle(volume, seed, sd=3.0):
     return PoseProblem(volume, packed, LAYOUT, TILT, N), Pose(R, np.zeros(3))
 
 
+FIRST, LAST = 0, len(LAYOUT.band_start) - 2
+
+
 def distance(problem, band, pose, other):
     """Between two poses in standard deviations of a band."""
-    state = run_steps(problem, band.look(pose, Restraint(pose, SETTINGS)))
+    state = run_steps(problem, bands_of(problem, SETTINGS, None).look(
+        band, pose, Restraint(pose, SETTINGS)))
     step = step_between(pose.R_p2t, pose.shift_xyz_px, other.R_p2t, other.shift_xyz_px)
     return float(step_length(step, state.information))
+
+
+def climbed(problem, settings, band, start, restraint):
+    """State after a climb in one band alone."""
+    asked = next(bands_of(problem, settings, None).climb_on(band, start, restraint))
+    problem.climb(asked.state, asked.rules[:1], asked.used[:1])
+    return PoseState(asked.state)
 
 
 def pose_away(optimum, sds, seed):
@@ -60,8 +78,7 @@ def test_polishing_a_polished_pose_again_costs_few_looks_and_hardly_moves_it(vol
     problem, truth = noisy_particle(volume, seed)
     first = polish_best(problem, [truth], SETTINGS)[0]
     again = polish_best(problem, [Pose(first.R_p2t, first.shift_xyz_px)], SETTINGS)[0]
-    band = bands_of(problem, SETTINGS, None)[-1]
-    moved = distance(problem, band, Pose(again.R_p2t, again.shift_xyz_px),
+    moved = distance(problem, LAST, Pose(again.R_p2t, again.shift_xyz_px),
                      Pose(first.R_p2t, first.shift_xyz_px))
     assert 0 < moved < SETTINGS.tolerance
     # a look a band, and one more where the first look's step was not short enough
@@ -71,22 +88,20 @@ def test_polishing_a_polished_pose_again_costs_few_looks_and_hardly_moves_it(vol
 @pytest.mark.parametrize("seed", range(6))
 def test_a_low_band_leaves_a_start_that_it_does_not_contradict_and_moves_another(volume, seed):
     problem, truth = noisy_particle(volume, seed)
-    low = bands_of(problem, SETTINGS, None)[0]
     strict = PolishSettings(tolerance=1e-3, max_steps=40, bands=(1,))
-    optimum = run_steps(problem, bands_of(problem, strict, None)[0].climb(
-        truth, Restraint(truth, strict)))
+    optimum = climbed(problem, strict, FIRST, truth, Restraint(truth, strict))
 
-    def climbed(sds):
+    def climbed_from(sds):
         start = pose_away(optimum, sds, seed)
-        state = run_steps(problem, low.climb(start, Restraint(start, SETTINGS)))
+        state = climbed(problem, SETTINGS, FIRST, start, Restraint(start, SETTINGS))
         assert state.is_converged
         return start, state.pose
 
-    near, end = climbed(0.6 * CONTRADICTED)
+    near, end = climbed_from(0.6 * CONTRADICTED)
     np.testing.assert_array_equal(end.R_p2t, near.R_p2t)
     np.testing.assert_array_equal(end.shift_xyz_px, near.shift_xyz_px)
-    _, end = climbed(2.0 * CONTRADICTED)
-    assert distance(problem, low, optimum.pose, end) < 0.5 * CONTRADICTED
+    _, end = climbed_from(2.0 * CONTRADICTED)
+    assert distance(problem, FIRST, optimum.pose, end) < 0.5 * CONTRADICTED
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -94,14 +109,13 @@ def test_the_step_expected_to_leave_little_is_the_last_and_its_gain_is_foreseen(
     problem, truth = noisy_particle(volume, seed)
     strict = PolishSettings(tolerance=1e-3, max_steps=40, prior_angle_deg=3.0)
     around = Restraint(truth, strict)
-    optimum = run_steps(problem, bands_of(problem, strict, None)[-1].climb(truth, around))
-    band = bands_of(problem, SETTINGS, None)[-1]
-    end = run_steps(problem, band.climb(pose_away(optimum, 6.0, seed), around))
+    optimum = climbed(problem, strict, LAST, truth, around)
+    end = climbed(problem, SETTINGS, LAST, pose_away(optimum, 6.0, seed), around)
     assert end.is_converged
     # the start, a long step, and one of some tenths of a standard deviation that is not looked at
     assert end.n_evaluations == 2
-    assert 0 < distance(problem, band, optimum.pose, end.pose) < SETTINGS.tolerance
-    look = run_steps(problem, band.look(end.pose, around))
+    assert 0 < distance(problem, LAST, optimum.pose, end.pose) < SETTINGS.tolerance
+    look = run_steps(problem, bands_of(problem, SETTINGS, None).look(LAST, end.pose, around))
     # half the square of what may be left to go, twice over
     assert 0 < abs(end.score - look.score) < SETTINGS.tolerance**2
     assert end.record["log_prior"] == look.record["log_prior"] < 0

@@ -141,11 +141,11 @@ class Bowl:
     def __init__(self, top, information):
         self._top, self._information = top, information
 
-    def radius(self, count):
+    def radius(self, n_samples):
         return 10.0
 
-    def climb(self, state, rules, count):
-        climb_by_sums(state, rules, self.sums)
+    def climb(self, state, rules, used):
+        climb_by_sums(state, rules, lambda R, shift, band: self.sums(R, shift))
 
     def sums(self, R, shift):
         away = np.concatenate([

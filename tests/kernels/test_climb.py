@@ -13,6 +13,7 @@ from sta_mpi.kernels.polish import PoseProblem, make_layout, pack_samples
 from sta_mpi.kernels.polish.climb import (
     ASKS,
     CONVERGED,
+    RULES,
     STATE,
     STOPPED,
     ceilings,
@@ -67,8 +68,9 @@ def climb_of(pose):
     return record
 
 
-def rules_of(**given):
-    rules = Restraint(START, PolishSettings(prior_angle_deg=5.0, max_shift_px=2.0)).rules()
+def rules_of(n_bands=1, **given):
+    rules = np.zeros(n_bands, RULES)
+    Restraint(START, PolishSettings(prior_angle_deg=5.0, max_shift_px=2.0)).enter(rules)
     for name, value in {"grey_scale": np.nan, "tolerance": 1e-3, "left": 0.5, "least": -np.inf,
                         "largest_turn_rad": 0.25, "largest_move_px": 1.0, "max_steps": 20,
                         **given}.items():
@@ -81,8 +83,8 @@ def rules_of(**given):
 def test_a_climb_in_one_call_is_the_climb_that_is_answered_from_outside(volume, kind, dtype):
     problem, count = kind(volume, dtype)
     one, other, rules = climb_of(START), climb_of(START), rules_of()
-    problem.climb(one, rules, count)
-    climb_by_sums(other, rules, lambda R, shift: problem.sums(R, shift, count))
+    problem.climb(one, rules, count[None])
+    climb_by_sums(other, rules, lambda R, shift, _: problem.sums(R, shift, count))
     assert one == other
     assert one["stage"][0] == CONVERGED
     assert one["n_evaluations"][0] > 2
@@ -92,24 +94,46 @@ def test_a_climb_in_one_call_is_the_climb_that_is_answered_from_outside(volume, 
     assert 1e-5 < np.abs(one["shift"][0] - TRUTH.shift_xyz_px).max() < 0.1
 
 
+@pytest.mark.parametrize("may_leap", [False, True])
+@pytest.mark.parametrize("kind", [of_tilts, of_box])
+def test_a_climb_through_bands_is_one_climb_in_each_that_is_not_left_out(volume, kind, may_leap):
+    problem, count = kind(volume, np.float32)
+    ends = problem.layout.band_start[1:]
+    assert len(ends) == 2
+    used = np.minimum(np.repeat([[ends[0]], ends[:1], ends[1:]], len(count), axis=1), count)
+    # the second band is as the first one: a leap over it is the same as staying in it
+    rules = rules_of(3, radius=[7.0, 8.0, 12.0], tolerance=[1.0, 1.0, 1e-3], may_leap=may_leap)
+    whole, steps, looks = climb_of(START), climb_of(START), 0
+    problem.climb(whole, rules, used)
+    assert whole["band"][0] == 2
+    for band in (0, 2) if may_leap else (0, 1, 2):
+        looks += steps["n_evaluations"][0]
+        steps = climb_of(Pose(steps["R"][0], steps["shift"][0])) if looks else steps
+        problem.climb(steps, rules[band : band + 1], used[band : band + 1])
+    looks += steps["n_evaluations"][0]
+    assert whole["n_evaluations"][0] == looks > len(rules)
+    for name in set(STATE.names) - {"n_evaluations", "band"}:
+        np.testing.assert_array_equal(whole[name], steps[name], err_msg=name)
+
+
 def test_a_climb_without_steps_is_a_look_and_one_that_goes_on_from_it_is_the_same_climb(volume):
     problem, count = of_tilts(volume, np.float32)
     look, whole = climb_of(START), climb_of(START)
-    problem.climb(look, rules_of(max_steps=0), count)
+    problem.climb(look, rules_of(max_steps=0), count[None])
     assert look["stage"][0] == STOPPED
     assert look["n_evaluations"][0] == 1
     np.testing.assert_array_equal(look["R"][0], START.R_p2t)
     resume(look, rules_of())
     assert look["stage"][0] == ASKS
-    problem.climb(look, rules_of(), count)
-    problem.climb(whole, rules_of(), count)
+    problem.climb(look, rules_of(), count[None])
+    problem.climb(whole, rules_of(), count[None])
     assert look == whole
 
 
 def test_a_climb_that_cannot_reach_what_it_must_ends_where_it_is(volume):
     problem, count = of_tilts(volume, np.float32)
     look = climb_of(START)
-    problem.climb(look, rules_of(max_steps=0), count)
+    problem.climb(look, rules_of(max_steps=0), count[None])
     ceiling = float(ceilings(look)[0])
     assert ceiling > look["score"][0] + look["log_prior"][0]
     for least, stage in ((ceiling + 1e-6, STOPPED), (ceiling - 1e-6, ASKS)):

@@ -1,6 +1,6 @@
 """From the pose of a particle to those of its tilts, and from their sums back to its own.
 
-On the CPU the sums between are part of the same call, and a climb in a band is one.
+On the CPU the sums between are part of the same call, and a climb through bands is one.
 """
 
 import numpy as np
@@ -69,11 +69,14 @@ def sums_of_pose(volume, row, plane, reach, dre, dim, w, kx, ky, rotation, scale
 
 @cpu_kernel
 def climb(volume, row, plane, reach, dre, dim, w, kx, ky, rotation, scale, n, data_scale,
-          weight_scale, count, state, rules):
-    """Answer what a climb (`climb.STATE`, `climb.RULES`) asks until it ends."""
+          weight_scale, used, state, rules):
+    """Answer what a climb (`climb.STATE`, `climb.RULES`) asks until it ends.
+
+    used (b, m): samples of each tilt in each band.
+    """
     at = state[0]
     while at.stage == ASKS:
         cross, power, gd, gw, H = sums_of_pose(
             volume, row, plane, reach, dre, dim, w, kx, ky, rotation, scale, n, data_scale,
-            weight_scale, at.next_R, at.next_shift, count)
+            weight_scale, at.next_R, at.next_shift, used[at.band])
         take(state, rules, cross, power, gd, gw, H)

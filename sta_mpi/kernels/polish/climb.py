@@ -1,9 +1,10 @@
-"""A climb in one band, compiled: where to look next, given the sums of the pose just looked at.
+"""A climb through bands, compiled: where to look next, given the sums of the pose just looked at.
 
-A climb is a record of what it knows and asks (`STATE`), and one of how it is to go on (`RULES`),
-both arrays of length 1. `take` hands it the sums of the pose that it asks for. On the CPU a loop
-around `take` and the sums is one call (`chain.climb` of either kind of samples); on a GPU the
-sums come from there, often of many climbs at once. See `align.polish` for what the rules are for.
+A climb is a record of what it knows and asks (`STATE`, an array of length 1), and one a band of how
+it is to go on (`RULES`). `take` hands it the sums of the pose that it asks for, over the samples of
+its band. On the CPU a loop around `take` and the sums is one call (`chain.climb` of either kind of
+samples); on a GPU the sums come from there, often of many climbs at once. See `align.polish` for
+what the rules are for.
 """
 
 from collections.abc import Callable
@@ -27,20 +28,26 @@ STATE = np.dtype([
     ("next_R", "f8", (3, 3)), ("next_shift", "f8", 3), ("length", "f8"),
     ("damping", "f8"), ("before", "f8"), ("whole", "f8"),
     ("n_rejections", "i8"), ("n_steps", "i8"), ("n_evaluations", "i8"), ("is_known", "i8"),
-    ("stage", "i8")], align=True)
+    ("stage", "i8"), ("band", "i8")], align=True)
 """R, shift to information_all: the best pose so far and what was found there (`state.judge`);
 next_R, next_shift: the pose asked for, `length` [standard deviations] away; damping of that step
 (0: none); before: length of the last accepted step, 0 if it was damped; whole: length of the
-first, undamped attempt at this step; counts; is_known: 0 until a first pose was looked at."""
+first, undamped attempt at this step; counts; is_known: 0 until a first pose was looked at in the
+band; stage: of the climb in the band; band: row of the rules."""
 
 RULES = np.dtype([
     ("R0", "f8", (3, 3)), ("shift0", "f8", 3), ("precision", "f8", 3), ("limits", "f8", 3),
     ("is_free", "i8", 6), ("grey_scale", "f8"), ("tolerance", "f8"), ("left", "f8"),
     ("contradicted", "f8"), ("least", "f8"), ("largest_turn_rad", "f8"),
-    ("largest_move_px", "f8"), ("max_steps", "i8")], align=True)
+    ("largest_move_px", "f8"), ("radius", "f8"), ("max_steps", "i8"), ("may_leap", "i8")],
+    align=True)
 """R0 to is_free: priors and limits (`align.pose.Terms`); grey_scale: NaN where it is fitted;
 tolerance, and share of it that may be left; contradicted: distance of the optimum [standard
-deviations] below which a start stays where it is; least: objective that must remain in reach."""
+deviations] below which a start stays where it is; least: objective that must remain in reach;
+radius: of the band [index units]; may_leap: whether bands after it may be left out."""
+
+LARGEST_LEAP, LEAP_SCORE = 6.0, 4.3
+"""See `align.marching.band_after`."""
 
 RISE = 2.0
 """A climb may rise by this many times what the quadratic at its pose promises."""
@@ -55,7 +62,36 @@ _REJECTIONS = 8
 @cpu_kernel
 def take(state, rules, cross, power, gd, gw, H):
     """Go on with the sums of the pose that was asked for: ask for the next one, or end."""
-    at, rule = state[0], rules[0]
+    _take(state[0], rules[state[0].band], cross, power, gd, gw, H)
+    if state[0].stage != ASKS:
+        _go_on(state[0], rules)
+
+
+@cpu_kernel
+def _go_on(at, rules):
+    """Ask for the pose again in the next band, if there is one."""
+    score = at.score if rules[at.band].may_leap != 0 else -np.inf
+    band = band_after(rules["radius"], at.band, score)
+    if band < len(rules):
+        at.band = band
+        at.is_known = 0
+        at.next_R[:] = at.R
+        at.next_shift[:] = at.shift
+        at.stage = ASKS
+
+
+@cpu_kernel
+def band_after(radii, i, score):
+    """The band, from i + 1 on, after band i of radii (m,); see `align.marching.band_after`."""
+    for j in range(len(radii) - 1, i + 1, -1):
+        leap = radii[j] / radii[i]
+        if leap <= LARGEST_LEAP and score >= LEAP_SCORE * leap**2:
+            return j
+    return i + 1
+
+
+@cpu_kernel
+def _take(at, rule, cross, power, gd, gw, H):
     at.n_evaluations += 1
     score, prior, s, gradient, information, with_prior = judge(
         cross, power, gd, gw, H, rule.grey_scale, rule.R0, rule.shift0, rule.precision,
@@ -90,15 +126,16 @@ def take(state, rules, cross, power, gd, gw, H):
 
 
 def climb_by_sums(state: NDArray[np.void], rules: NDArray[np.void],
-                  sums: Callable[[NDArray[np.float64], NDArray[np.float64]], Any]) -> None:
-    """Answer what a climb asks, by sums(R (3, 3), shift (3,)) of `PoseSums`, until it ends."""
+                  sums: Callable[[NDArray[np.float64], NDArray[np.float64], int], Any]) -> None:
+    """Answer what a climb asks, by sums(R (3, 3), shift (3,), band) of `PoseSums`, to its end."""
     while state["stage"][0] == ASKS:
-        take(state, rules, *sums(state["next_R"][0], state["next_shift"][0]))
+        take(state, rules, *sums(state["next_R"][0], state["next_shift"][0],
+                                 int(state["band"][0])))
 
 
 @cpu_kernel
 def resume(state, rules):
-    """Climb on from a pose that was looked at, by other rules: ask for the next one, or end."""
+    """Climb on in a band from a pose that was looked at there: ask for the next one, or end."""
     _begin(state[0], rules[0])
 
 

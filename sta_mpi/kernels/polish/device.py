@@ -70,9 +70,12 @@ class PlacedSamples(Protocol):
              rows: Integers, count: Integers) -> SumsOfPose:
         """What `PoseSums` holds of a pose of one particle, whose samples are `rows`."""
 
-    def climb(self, volume: Any, tilts: Tilts, rows: Integers, count: Integers, state: Records,
+    def climb(self, volume: Any, tilts: Tilts, rows: Integers, used: Integers, state: Records,
               rules: Records) -> None:
-        """Answer what a climb of one particle, whose samples are `rows`, asks until it ends."""
+        """Answer what a climb of one particle, whose samples are `rows`, asks until it ends.
+
+        used (b, m): samples of each tilt in each band.
+        """
 
 
 def place_samples(packed: Sequence[PackedSamples], layout: SampleLayout, device: str
@@ -110,9 +113,9 @@ class _HostSamples:
             np.ascontiguousarray(shift_xyz_px), count)
         return found
 
-    def climb(self, volume: Any, tilts: Tilts, rows: Integers, count: Integers, state: Records,
+    def climb(self, volume: Any, tilts: Tilts, rows: Integers, used: Integers, state: Records,
               rules: Records) -> None:
-        chain.climb(*volume, *self._samples, *tilts, count, state, rules)
+        chain.climb(*volume, *self._samples, *tilts, used, state, rules)
 
 
 class _DeviceSamples:
@@ -149,10 +152,10 @@ class _DeviceSamples:
         return tilts.combined(self.evaluate(
             volume, inline.N_SUMS, *tilts.poses(R_p2t, shift_xyz_px), rows, count))
 
-    def climb(self, volume: Any, tilts: Tilts, rows: Integers, count: Integers, state: Records,
+    def climb(self, volume: Any, tilts: Tilts, rows: Integers, used: Integers, state: Records,
               rules: Records) -> None:
-        climb_by_sums(state, rules, lambda R_p2t, shift_xyz_px: self.sums(
-            volume, tilts, R_p2t, shift_xyz_px, rows, count))
+        climb_by_sums(state, rules, lambda R_p2t, shift_xyz_px, band: self.sums(
+            volume, tilts, R_p2t, shift_xyz_px, rows, used[band]))
 
 
 def _upload_rows(parts: list[NDArray[Any]]) -> Any:

@@ -53,7 +53,8 @@ class PoseFunction(Protocol):
     """A particle and a reference as a function of the pose, whatever its samples are.
 
     `n` is the box edge [px], `n_tilts` the number of lists of samples (tilts; 1 for a box) and
-    `count` (n_tilts,) how many samples of each list are used, from the first one.
+    `count` (n_tilts,) how many samples of each list are used, from the first one; `used`
+    (n_bands, n_tilts) so many for each band of a climb.
     """
 
     @property
@@ -71,7 +72,7 @@ class PoseFunction(Protocol):
     def sums(self, R_p2t: Floats, shift_xyz_px: Floats, count: NDArray[np.int64]) -> PoseSums: ...
 
     def climb(self, state: NDArray[np.void], rules: NDArray[np.void],
-              count: NDArray[np.int64]) -> None: ...
+              used: NDArray[np.int64]) -> None: ...
 
     def score(self, R_p2t: Floats, shift_xyz_px: Floats,
               count: NDArray[np.int64]) -> tuple[float, float]: ...
@@ -111,9 +112,12 @@ class PoseProblem:
             self._volume, self._tilts, R_p2t, shift_xyz_px, self.rows, count))
 
     def climb(self, state: NDArray[np.void], rules: NDArray[np.void],
-              count: NDArray[np.int64]) -> None:
-        """Answer what a climb (`climb.STATE`, `climb.RULES`) asks until it ends."""
-        self._placed.climb(self._volume, self._tilts, self.rows, count, state, rules)
+              used: NDArray[np.int64]) -> None:
+        """Answer what a climb (`climb.STATE`, `climb.RULES`) asks until it ends.
+
+        `used` (b, m) are the samples of each tilt in each band.
+        """
+        self._placed.climb(self._volume, self._tilts, self.rows, used, state, rules)
 
     def score(self, R_p2t: Floats, shift_xyz_px: Floats,
               count: NDArray[np.int64]) -> tuple[float, float]:

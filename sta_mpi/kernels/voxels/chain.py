@@ -1,6 +1,6 @@
 """From the pose of a particle to that of its box, and from the sums of the box back to its own.
 
-On the CPU the sums between are part of the same call, and a climb in a band is one.
+On the CPU the sums between are part of the same call, and a climb through bands is one.
 """
 
 import numpy as np
@@ -63,11 +63,14 @@ def sums_of_pose(volume, row, plane, reach, dre, dim, w, kx, ky, kz, R_t2box, sc
 
 @cpu_kernel
 def climb(volume, row, plane, reach, dre, dim, w, kx, ky, kz, R_t2box, scale, n, data_scale,
-          weight_scale, count, state, rules):
-    """Answer what a climb (`polish.climb.STATE`, `polish.climb.RULES`) asks until it ends."""
+          weight_scale, used, state, rules):
+    """Answer what a climb (`polish.climb.STATE`, `polish.climb.RULES`) asks until it ends.
+
+    used (b, 1): voxels in each band.
+    """
     at = state[0]
     while at.stage == ASKS:
         cross, power, gd, gw, H = sums_of_pose(
             volume, row, plane, reach, dre, dim, w, kx, ky, kz, R_t2box, scale, n, data_scale,
-            weight_scale, at.next_R, at.next_shift, count)
+            weight_scale, at.next_R, at.next_shift, used[at.band, 0])
         take(state, rules, cross, power, gd, gw, H)

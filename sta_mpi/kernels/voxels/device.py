@@ -16,6 +16,7 @@ from sta_mpi.kernels.voxels import chain, cpu, inline
 from sta_mpi.kernels.voxels.samples import PackedVoxels
 
 Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
 Records = NDArray[np.void]
 SumsOfPose = tuple[float, float, Floats, Floats, Floats]
 
@@ -60,8 +61,8 @@ class PlacedVoxels(Protocol):
              ) -> SumsOfPose:
         """What `PoseSums` holds of a pose."""
 
-    def climb(self, frame: BoxFrame, count: int, state: Records, rules: Records) -> None:
-        """Answer what a climb asks until it ends."""
+    def climb(self, frame: BoxFrame, used: Integers, state: Records, rules: Records) -> None:
+        """Answer what a climb asks until it ends; used (b, 1): voxels in each band."""
 
 
 def place_voxels(volume: GatherVolume, packed: PackedVoxels, device: str) -> PlacedVoxels:
@@ -95,8 +96,8 @@ class _HostVoxels:
             np.ascontiguousarray(shift_xyz_px), count)
         return found
 
-    def climb(self, frame: BoxFrame, count: int, state: Records, rules: Records) -> None:
-        chain.climb(*self._volume, *self._samples, *frame, count, state, rules)
+    def climb(self, frame: BoxFrame, used: Integers, state: Records, rules: Records) -> None:
+        chain.climb(*self._volume, *self._samples, *frame, used, state, rules)
 
 
 class _DeviceVoxels:
@@ -126,6 +127,6 @@ class _DeviceVoxels:
         return frame.combined(
             self.evaluate(inline.N_SUMS, *frame.pose(R_p2t, shift_xyz_px), count))
 
-    def climb(self, frame: BoxFrame, count: int, state: Records, rules: Records) -> None:
-        climb_by_sums(state, rules, lambda R_p2t, shift_xyz_px: self.sums(
-            frame, R_p2t, shift_xyz_px, count))
+    def climb(self, frame: BoxFrame, used: Integers, state: Records, rules: Records) -> None:
+        climb_by_sums(state, rules, lambda R_p2t, shift_xyz_px, band: self.sums(
+            frame, R_p2t, shift_xyz_px, int(used[band, 0])))

@@ -57,9 +57,12 @@ class VoxelProblem:
         return PoseSums(*self._placed.sums(self._frame, R_p2t, shift_xyz_px, int(count[0])))
 
     def climb(self, state: NDArray[np.void], rules: NDArray[np.void],
-              count: NDArray[np.int64]) -> None:
-        """Answer what a climb (see `kernels.polish.climb`) asks until it ends."""
-        self._placed.climb(self._frame, int(count[0]), state, rules)
+              used: NDArray[np.int64]) -> None:
+        """Answer what a climb (see `kernels.polish.climb`) asks until it ends.
+
+        `used` (b, 1) are the voxels in each band.
+        """
+        self._placed.climb(self._frame, used, state, rules)
 
     def score(self, R_p2t: Floats, shift_xyz_px: Floats,
               count: NDArray[np.int64]) -> tuple[float, float]:
