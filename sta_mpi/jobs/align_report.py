@@ -29,8 +29,8 @@ def align_sections(maps: Maps, particles: Particles, setup: Setup, state: LoopPo
         "oracle_better_share": "oracle better", "resolution_A": "resolution [Å]"}
     names = ["round", *labels.values()]
     rows = [[int(h["round"]), *(h.get(key) for key in labels)] for h in history]
-    scores = score_histogram(columns["ncc"][used], setup.half[used],
-                             before.i_tomo[used], before.tomo_names, "normalised correlation")
+    scores = score_histogram.later(columns["ncc"][used], setup.half[used],
+                                   before.i_tomo[used], before.tomo_names, "normalised correlation")
     rounds = Section(
         "Rounds", tables=[Table("Rounds", names, rows,
                                 "Turns and moves are those of the round. The grey scale is that "
@@ -40,7 +40,7 @@ def align_sections(maps: Maps, particles: Particles, setup: Setup, state: LoopPo
                                 "costs at most. Oracle better: share of a random sample for "
                                 "which an exhaustive search finds a better pose.")],
         figures=[
-            Figure("Pose change from the input", pose_change([turn], [move]),
+            Figure("Pose change from the input", pose_change.later([turn], [move]),
                    "Peaks at the limits of the search mean that it was too narrow."),
             Figure("Scores", scores,
                    "One peak, alike in both halves. A second peak at low scores is wrong picks; "
@@ -58,7 +58,7 @@ def noise_section(setup: Setup, state: LoopPoses) -> list[Section]:
     curves |= {f"round {last}, half {half}": state.excess[last][half - 1] for half in (1, 2)}
     return [Section("Noise", figures=[Figure(
         "What the references leave, relative to the noise of the images",
-        noise_excess(curves, setup.sizes.voxel_A, setup.sizes.box_px),
+        noise_excess.later(curves, setup.sizes.voxel_A, setup.sizes.box_px),
         "1: nothing but noise. A rise at low frequencies is what surrounds the particle "
         "(neighbours, a membrane); one at high frequencies that stays from round to round is "
         "signal that the geometry blurs: tilts out of place, a wrong defocus, mixed states.")])]

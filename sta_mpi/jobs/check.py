@@ -200,7 +200,7 @@ def _drawings(inputs: InputSet, parameters: CheckParameters) -> list[Section]:
     beside = [inputs.paths.tomograms, inputs.paths.particles]
     for i_tomo, ts in enumerate(inputs.series[: parameters.draw_series]):
         tilt = np.degrees(np.arcsin(np.clip(-ts.rotation[:, 2, 0], -1, 1)))
-        figures = [Figure("Tilts, dose and defocus", tilt_geometry(
+        figures = [Figure("Tilts, dose and defocus", tilt_geometry.later(
             tilt, ts.pre_dose_e_per_A2, ts.defocus_u_A, ts.defocus_v_A, title=ts.name))]
         if ts.has_positions:
             try:

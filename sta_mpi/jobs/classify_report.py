@@ -49,13 +49,13 @@ def _classes(setup: Setup, state: LoopPoses, maps: list[Maps], posteriors: Float
     curves = {names[k]: maps[k].fsc.corrected for k in shown[:6]
               if np.isfinite(maps[k].fsc.corrected).any()}
     figures = [Figure(
-        "Class slices", class_slices([maps[k].merged.data for k in shown],
-                                     [names[k] for k in shown], voxel_A),
+        "Class slices", class_slices.later([maps[k].merged.data for k in shown],
+                                           [names[k] for k in shown], voxel_A),
         "Central xy and xz slices of each class in one grey scale, and in the lower rows minus "
         "the mean of the classes: what tells each of them apart. Differences all over the "
         "particle, or rings outside it, are noise or contrast, not conformation.")]
     if curves:
-        figures.append(Figure("FSC by class", fsc_curves(curves, voxel_A, box),
+        figures.append(Figure("FSC by class", fsc_curves.later(curves, voxel_A, box),
                               "Corrected for the mask. The halves of a class share references up "
                               "to its resolution: refine a class for a gold-standard number."))
     return Section("Classes", tables=[Table(
@@ -80,7 +80,7 @@ def _course(parameters: ClassifyParameters, state: LoopPoses, n: int) -> Section
                                       ""], rows),
         Table("Flow in the last round", ["from class", *(f"to {k + 1}" for k in range(n))], flow,
               "Particles that were in the class of the row and are in that of the column.")],
-        figures=[Figure("Class flow", class_course(rounds, shares, changed),
+        figures=[Figure("Class flow", class_course.later(rounds, shares, changed),
                         "Shares should level off and few particles should change. Classes that "
                         "trade particles to the end are not distinct.")])
 
@@ -111,10 +111,10 @@ def _components(folder: JobFolder, setup: Setup) -> Section:
         "Power is that of the component's map over the band. A known share near 1: the data say "
         "where each particle lies along it; near 0: they do not.")],
         figures=[
-            Figure("Components", class_slices(maps, [f"component {i + 1}"
+            Figure("Components", class_slices.later(maps, [f"component {i + 1}"
                                                      for i in range(len(maps))],
-                                              setup.sizes.voxel_A, is_difference=True),
+                                                    setup.sizes.voxel_A, is_difference=True),
                    "Central slices. A component of real variation is compact."),
-            Figure("Particles along components", component_scatter(z[used], cluster[used]),
+            Figure("Particles along components", component_scatter.later(z[used], cluster[used]),
                    "Clouds that stand apart are classes; one cloud is continuous or no "
                    "variation.")])

@@ -44,6 +44,7 @@ class JobOutcome:
     warnings : list    one line each
     stages : list      `JobResult` of every parallel stage, in order
     memory_plan_GiB : dict   predicted parts of one rank's memory
+    timing_figures : list    figures of the page's part on time and memory
     """
 
     results: dict[str, Any] = field(default_factory=dict)
@@ -52,6 +53,7 @@ class JobOutcome:
     warnings: list[str] = field(default_factory=list)
     stages: list[Any] = field(default_factory=list)
     memory_plan_GiB: dict[str, float] = field(default_factory=dict)
+    timing_figures: list[Any] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

@@ -53,7 +53,7 @@ def curves_section(fsc: FscResult, curves: dict[str, Floats]) -> Section:
     shown = {names.get(name, name): curves[name] for name in order if name in curves}
     marks = [(t, fsc.resolution_A(t)) for t in (0.143, 0.5) if np.isfinite(fsc.resolution_A(t))]
     return Section("Fourier shell correlation", figures=[Figure(
-        "FSC of the half maps", fsc_curves(shown, fsc.voxel_A, fsc.box_px, marks), _CAPTION)])
+        "FSC of the half maps", fsc_curves.later(shown, fsc.voxel_A, fsc.box_px, marks), _CAPTION)])
 
 
 def directional_results(cones: DirectionalFsc) -> dict[str, Any]:
@@ -70,8 +70,8 @@ def directional_section(cones: DirectionalFsc, fsc: FscResult) -> Section:
     worst = ", ".join(f"{v:.2f}" for v in cones.axes_xyz[cones.worst])
     return Section("Resolution by direction", figures=[Figure(
         "FSC in cones",
-        directional_resolution(cones.axes_xyz, cones.curves, cones.resolution_A, fsc.voxel_A,
-                               fsc.box_px, fsc.corrected),
+        directional_resolution.later(cones.axes_xyz, cones.curves, cones.resolution_A, fsc.voxel_A,
+                                     fsc.box_px, fsc.corrected),
         f"Cones of {cones.cone_deg:g}° half angle around {len(cones.curves)} axes, corrected for "
         "the mask as whole shells are. Best and worst twentieth of the directions: "
         f"{cones.best_A:.3g} and {cones.worst_A:.3g} Å; worst along ({worst}). Axes are those of "

@@ -126,7 +126,7 @@ def report_sections(series: list[ImportedSeries]) -> list[Section]:
                      f"{axis.min():.2f} .. {axis.max():.2f}", ts.hand, f"{s.lost_px:.2f}"])
     sections = [Section("Imported series", tables=[Table("Series", columns, rows)])]
     for s in series[:_DRAWN_SERIES]:
-        figure = Figure("Dose, defocus and shift of the views", tilt_geometry(
+        figure = Figure("Dose, defocus and shift of the views", tilt_geometry.later(
             s.nominal_deg, s.ts.pre_dose_e_per_A2, s.ts.defocus_u_A, s.ts.defocus_v_A,
             s.ts.P[:, :2, 3], title=s.ts.name))
         sections.append(Section(s.ts.name, figures=[figure], tables=[

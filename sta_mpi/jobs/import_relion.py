@@ -136,7 +136,8 @@ def _sections(series: list[TiltSeries]) -> list[Section]:
                      f"{ts.pre_dose_e_per_A2.min():.1f} .. {ts.pre_dose_e_per_A2.max():.1f}",
                      f"{mean.min():.0f} .. {mean.max():.0f}", ts.hand])
         if len(pictures) < _DRAWN_SERIES:
-            pictures.append(Section(ts.name, figures=[Figure("Dose and defocus", tilt_geometry(
-                tilt, ts.pre_dose_e_per_A2, ts.defocus_u_A, ts.defocus_v_A, title=ts.name))]))
+            picture = tilt_geometry.later(
+                tilt, ts.pre_dose_e_per_A2, ts.defocus_u_A, ts.defocus_v_A, title=ts.name)
+            pictures.append(Section(ts.name, figures=[Figure("Dose and defocus", picture)]))
     columns = ["series", "tilts", "tilt range [°]", "dose before [e/Å²]", "defocus [Å]", "hand"]
     return [Section("Imported series", tables=[Table("Series", columns, rows)]), *pictures]

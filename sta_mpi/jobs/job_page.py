@@ -9,8 +9,7 @@ import numpy as np
 
 from sta_mpi.jobs.folder import JobFolder, JobOutcome
 from sta_mpi.jobs.parameters.base import JobParameters
-from sta_mpi.report.content import Figure, FileLink, Quantity, ReportContent
-from sta_mpi.report.figures import memory_use, rank_load, unit_times
+from sta_mpi.report.content import FileLink, Quantity, ReportContent
 from sta_mpi.report.page import write_report
 from sta_mpi.version import __version__
 
@@ -25,7 +24,7 @@ def write_job_page(folder: JobFolder, parameters: JobParameters, outcome: JobOut
                    record: dict[str, Any]) -> None:
     """Write report.html of a finished job."""
     values = parameters.model_dump(mode="json")
-    timing, figures, quarantined = _timing(outcome)
+    timing, quarantined = _timing(outcome)
     content = ReportContent(
         command=folder.command, status="finished", version=__version__,
         finished=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -35,7 +34,7 @@ def write_job_page(folder: JobFolder, parameters: JobParameters, outcome: JobOut
         warnings=record["warnings"], sections=outcome.sections, parameters=values,
         inputs=_input_links(values),
         outputs=[FileLink(name, path) for name, path in outcome.outputs.items()],
-        timing=timing, timing_figures=figures, quarantined=quarantined,
+        timing=timing, timing_figures=outcome.timing_figures, quarantined=quarantined,
         command_line=command_line(folder.command, parameters, record["ranks"]))
     write_report(folder.path / "report.html", content)
 
@@ -77,9 +76,9 @@ def command_line(command: str, parameters: JobParameters, ranks: int) -> str:
     return shlex.join(words)
 
 
-def _timing(outcome: JobOutcome) -> tuple[list[Quantity], list[Figure], list[tuple[str, str]]]:
+def _timing(outcome: JobOutcome) -> tuple[list[Quantity], list[tuple[str, str]]]:
     if not outcome.stages:
-        return [], [], []
+        return [], []
     last = outcome.stages[-1]
     busy, wait, other = (np.array([getattr(t, name) for t in last.timings])
                          for name in ("busy_s", "wait_s", "checkpoint_s"))
@@ -94,15 +93,8 @@ def _timing(outcome: JobOutcome) -> tuple[list[Quantity], list[Figure], list[tup
             t.finish_s for t in last.timings), "s"),
         Quantity("checkpoints", last.checkpoints),
         Quantity("peak memory of a rank", max(peaks), "GiB")]
-    figures = [Figure("Load of the ranks", rank_load(busy, wait, other),
-                      "Bars of one length: no rank waited for another.")]
-    if last.unit_seconds:
-        figures.append(Figure("Time of the units", unit_times(list(last.unit_seconds.values()))))
-    if outcome.memory_plan_GiB:
-        figures.append(Figure("Memory", memory_use(outcome.memory_plan_GiB, peaks),
-                              "Predicted parts of one rank against the measured peaks."))
     bad = [(f"{stage_unit.group} unit {stage_unit.id}", stage_unit.message)
            for stage in outcome.stages for stage_unit in stage.quarantined]
     reasons = {one.row: one.message for stage in outcome.stages for one in stage.left_out}
     bad += [(f"particle row {row + 1}", reasons[row]) for row in sorted(reasons)]
-    return timing, figures, bad
+    return timing, bad

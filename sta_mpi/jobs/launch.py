@@ -15,6 +15,7 @@ from sta_mpi.jobs.engine import open_checkpoints
 from sta_mpi.jobs.folder import FINISHED, JobFolder, JobOutcome, open_folder, write_json
 from sta_mpi.jobs.folder_lock import FolderLock
 from sta_mpi.jobs.job_page import write_job_page
+from sta_mpi.jobs.page_figures import draw_figures
 from sta_mpi.jobs.parameters.base import JobParameters, ParallelParameters
 from sta_mpi.parallel.abort import run_main
 from sta_mpi.parallel.runtime import start_runtime
@@ -93,6 +94,7 @@ def _run_in(folder: JobFolder, job: Any, parameters: JobParameters, runtime: Any
                       console=console) as log:
         try:
             outcome = job.run(parameters, folder, runtime)
+            draw_figures(outcome, runtime)
         except BaseException as error:
             _write_failure(folder, runtime, error, started)
             raise

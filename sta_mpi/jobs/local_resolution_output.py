@@ -79,7 +79,7 @@ def finish_maps(p: LocalResolutionParameters, plan: "Plan", halves: HalfMaps, ma
         _resolution_section(plan, halves.merged.data, mask, resolution, values),
         _noise_section(p, plan, found),
         Section("Filtered map", figures=[Figure(
-            "Locally filtered map", map_slices(filtered, voxel_A),
+            "Locally filtered map", map_slices.later(filtered, voxel_A),
             "Merged map, every voxel low-passed at its own resolution.")])]
     return JobOutcome(results, outputs, sections, _warnings(plan, found, values))
 
@@ -119,10 +119,10 @@ def _resolution_section(plan: "Plan", merged: Map, mask: Map, resolution: Map, v
                         ) -> Section:
     return Section("Local resolution", figures=[
         Figure("Local resolution on the map",
-               resolution_slices(merged, resolution, mask, plan.fsc.voxel_A),
+               resolution_slices.later(merged, resolution, mask, plan.fsc.voxel_A),
                "Central slices of the merged map, coloured by local resolution inside the "
                "mask."),
-        Figure("Histogram", local_histogram(values, plan.fsc.resolution_A()),
+        Figure("Histogram", local_histogram.later(values, plan.fsc.resolution_A()),
                "Resolution at the measured points. The dashed line is the resolution of the whole "
                "map: it should lie among the better half of the points.")])
 
@@ -130,8 +130,8 @@ def _resolution_section(plan: "Plan", merged: Map, mask: Map, resolution: Map, v
 def _noise_section(p: LocalResolutionParameters, plan: "Plan", found: LocalResult) -> Section:
     return Section("Noise", figures=[Figure(
         "Curves of the windows",
-        local_curves(found.curves, found.null_curves, found.thresholds, p.threshold,
-                     plan.window.edge_px, plan.fsc.voxel_A),
+        local_curves.later(found.curves, found.null_curves, found.thresholds, p.threshold,
+                           plan.window.edge_px, plan.fsc.voxel_A),
         "Blue: middle half and nine tenths of the local curves. Grey: the same for windows at "
         "unrelated places, whose true FSC is zero. The threshold follows the upper end of "
         "the grey where that is above the nominal one.")])

@@ -79,7 +79,7 @@ def model_section(found: MapModel) -> Section:
     marks = [(MODEL_THRESHOLD, limit)] if np.isfinite(limit) else []
     return Section("Map and model", figures=[Figure(
         "FSC of map and model",
-        fsc_curves({"map-model": found.curve}, found.voxel_A, found.box_px, marks, (0.5,)),
+        fsc_curves.later({"map-model": found.curve}, found.voxel_A, found.box_px, marks, (0.5,)),
         "Both under a soft mask around the atoms. Against a model without noise 0.5 is the "
         "threshold that belongs to 0.143 of half maps; a map-model curve far below that points to "
         "a wrong or incomplete model, far above it to a model fitted to noise.")])

@@ -41,7 +41,7 @@ def fsc_section(fsc: FscResult) -> Section:
         "corrected": fsc.corrected}
     marks = [(t, fsc.resolution_A(t)) for t in (0.143, 0.5) if np.isfinite(fsc.resolution_A(t))]
     return Section("Fourier shell correlation", figures=[Figure(
-        "FSC of the half maps", fsc_curves(curves, fsc.voxel_A, fsc.box_px, marks),
+        "FSC of the half maps", fsc_curves.later(curves, fsc.voxel_A, fsc.box_px, marks),
         "Corrected is the masked curve after subtracting what the mask itself correlates "
         "(randomised). It should fall to zero and stay there; a masked curve far above the "
         "unmasked one means a tight mask or much solvent.")])
@@ -61,20 +61,20 @@ def map_sections(maps: Maps, particles: Particles, symmetry: str) -> list[Sectio
     """Slices, FSC, angular coverage, weights."""
     voxel_A, box = maps.merged.voxel_A, maps.merged.box_px
     pictures = [
-        Figure("Merged map", map_slices(maps.merged.data, voxel_A),
+        Figure("Merged map", map_slices.later(maps.merged.data, voxel_A),
                "Filtered by the FSC-derived signal-to-noise ratio; central slices above, "
                "projections below."),
-        Figure("Half maps", map_comparison(*_filtered_halves(maps), voxel_A=voxel_A),
+        Figure("Half maps", map_comparison.later(*_filtered_halves(maps), voxel_A=voxel_A),
                "Half maps, here low-passed at the resolution (the files are unfiltered), and their "
                "difference in one grey scale. The difference should look like noise.")]
     weights = dict(zip(("half 1", "half 2", "both"), maps.weights, strict=True))
-    coverage = angular_coverage(particles.R_p2t, symmetry_matrices(symmetry), symmetry)
+    coverage = angular_coverage.later(particles.R_p2t, symmetry_matrices(symmetry), symmetry)
     return [
         Section("Maps", figures=pictures), fsc_section(maps.fsc),
         Section("Sampling", figures=[
             Figure("Angular coverage", coverage,
                    "Where the beam at zero tilt comes from, seen from the particle. Gaps that the "
                    "tilts do not fill make the resolution differ with direction."),
-            Figure("Weight per shell", ctf_weight(weights, voxel_A, box),
+            Figure("Weight per shell", ctf_weight.later(weights, voxel_A, box),
                    "Mean weight (scale, dose, CTF, noise) of a Fourier voxel. Dips are CTF zeros "
                    "that the defocus spread does not fill.")])]

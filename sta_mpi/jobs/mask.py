@@ -196,6 +196,6 @@ def _warnings(p: MaskParameters, frame: Frame, whole: Shape, mask: Map, made: Ma
 def _section(frame: Frame, mask: Map) -> Section:
     return Section("Mask", figures=[Figure(
         "Mask on the map" if frame.map is not None else "Mask",
-        mask_outline(frame.map, mask, frame.voxel_A),
+        mask_outline.later(frame.map, mask, frame.voxel_A),
         "Full line: mask at 1/2; dots: end of its soft edge. It should hold all density that "
         "belongs to the particle, with a margin of a few voxels, and nothing else.")])

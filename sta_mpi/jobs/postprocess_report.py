@@ -14,9 +14,9 @@ from sta_mpi.report.figures.resolution import guinier_plot
 def map_section(sharpened: NDArray[np.float32], curves: FinalFsc) -> Section:
     """The sharpened map, and the mask on it."""
     return Section("Map", figures=[
-        Figure("Sharpened map", map_slices(sharpened, curves.voxel_A),
+        Figure("Sharpened map", map_slices.later(sharpened, curves.voxel_A),
                "Central slices above, projections below; not masked."),
-        Figure("Mask", mask_outline(sharpened, curves.mask, curves.voxel_A),
+        Figure("Mask", mask_outline.later(sharpened, curves.mask, curves.voxel_A),
                "The mask of the FSC on the map: full line where it is 1/2, dotted where its soft "
                "edge ends. It should hold all density of the particle and leave a margin.")])
 
@@ -34,6 +34,6 @@ def sharpening_section(done: Sharpened, curves: FinalFsc) -> Section:
                     Quantity("variance explained", fit.r_squared)]
     return Section("Sharpening", quantities=numbers, figures=[Figure(
         "Guinier plot",
-        guinier_plot(done.s2_per_A2, done.log_amplitudes, line, curves.resolution_A),
+        guinier_plot.later(done.s2_per_A2, done.log_amplitudes, line, curves.resolution_A),
         "Mean amplitude of a shell after each step, before the low-pass. After sharpening the "
         "part beyond 10 Å should be flat; a tail that rises is noise made visible.")])

@@ -96,7 +96,7 @@ def run(parameters: RecenterParameters, folder: JobFolder, runtime: Any) -> JobO
         found.results["particles"] = len(particles)
         symmetry = parameters.find_symmetry or "C1"
         sections.append(Section("Particles", figures=[Figure(
-            "Angular coverage", angular_coverage(R, symmetry_matrices(symmetry), symmetry),
+            "Angular coverage", angular_coverage.later(R, symmetry_matrices(symmetry), symmetry),
             "In the new axes. Particles keep their places in the tomogram: all are turned and "
             "moved by the same amounts, those of the map's frame.")]))
     if found.symmetry is not None:
@@ -206,7 +206,7 @@ def _members(p: RecenterParameters, folder: Path, outputs: dict[str, str], tomog
 
 
 def _map_section(before: MapSet, after: MapSet, shown_A: float) -> Section:
-    pictures = [map_slices(lowpass_map(m.mean, m.voxel_A, shown_A), m.voxel_A)
+    pictures = [map_slices.later(lowpass_map(m.mean, m.voxel_A, shown_A), m.voxel_A)
                 for m in (before, after)]
     return Section("Map", figures=[
         Figure("Before", pictures[0], f"Central slices above, projections below; here low-passed "

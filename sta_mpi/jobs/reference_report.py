@@ -48,7 +48,8 @@ def starts_section(plan: ReferencePlan, state: ReferenceState, verdict: Verdict)
         images += [data[len(data) // 2], data[:, len(data) // 2]]
         titles += [f"start {i + 1}, end (xy)", f"start {i + 1}, end (xz)"]
     return Section("Starts in competition", tables=[table], figures=[
-        Figure("Evidence", evidence_of_starts(starts["course"], starts["gain"], verdict.winner),
+        Figure("Evidence",
+               evidence_of_starts.later(starts["course"], starts["gain"], verdict.winner),
                "Left: mean log evidence of the particles of each round, over the rounds; it rises "
                "by itself, for noise as well, since the map was made from them. Right: of unseen "
                "particles. Starts that agree there have found the same map."),
@@ -96,7 +97,7 @@ def symmetry_section(plan: ReferencePlan, found: Orientation, scores: Sequence[S
             "its size, one that is there all of it."))
     best = max(group.axes, key=lambda a: (a.fold, a.score), default=None)
     figures = [] if best is None else [Figure(
-        "Signal by angular order", angular_order_bars(
+        "Signal by angular order", angular_order_bars.later(
             best.orders.power, best.orders.correlation, best.fold),
         "About the best axis: cross power of the half maps, over its largest, and their "
         "correlation. A C6 map has orders 6, 12 ... and nothing between.")]
@@ -108,10 +109,10 @@ def map_move_section(plan: ReferencePlan, found: Orientation) -> Section:
     """The map before and after."""
     voxel_A = plan.setup.sizes.voxel_A
     return Section("Axis before and after", figures=[
-        Figure("Before", map_slices(found.before, voxel_A),
+        Figure("Before", map_slices.later(found.before, voxel_A),
                f"Mean of the half maps, low-passed at {found.limit_A:.0f} Å, as the search left "
                "it."),
-        Figure("After", map_slices(found.after, voxel_A),
+        Figure("After", map_slices.later(found.after, voxel_A),
                f"Turned by {found.move.angle_deg:.1f}°, moved by "
                f"{np.linalg.norm(found.move.t_px) * voxel_A:.1f} Å; the particles with it.")])
 
@@ -133,7 +134,7 @@ def lattice_section(plan: ReferencePlan, found: Orientation) -> list[Section]:
     if lattice.is_lattice or (others is not None and others.is_lattice):
         text += f" It was turned to {plan.parameters.lattice_direction_deg:g}°."
     return [Section("Lattice", text, figures=[Figure(
-        "Self-correlation in the plane", lattice_picture(
+        "Self-correlation in the plane", lattice_picture.later(
             found.after, in_plane_correlation(found.after, mask), voxel_A,
             plan.parameters.lattice_direction_deg,
             lattice.spacing_px if lattice.is_lattice else None),

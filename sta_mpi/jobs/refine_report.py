@@ -32,7 +32,7 @@ def round_section(folder: JobFolder, sizes: MapSizes, history: list[dict[str, fl
         "Unseen tilts: every fifth tilt of a sample of particles is kept from a search and "
         "scored with the other half's reference; values below about -1.5 mean overfitting.")],
         figures=[Figure(
-            "FSC by round", fsc_curves(curves, sizes.voxel_A, sizes.box_px),
+            "FSC by round", fsc_curves.later(curves, sizes.voxel_A, sizes.box_px),
             "Corrected for the mask. Curves should move to the right and then lie on each other.")])
 
 

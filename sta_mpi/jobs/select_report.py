@@ -28,10 +28,10 @@ def select_sections(given: SelectInput, chosen: "Selection", p: SelectParameters
     histograms = [(label, scores if not p.score_low_is_good or scores is None else -scores)]
     histograms += [(name.removeprefix("_"), numbers(s, name.removeprefix("_"), "--histogram"))
                    for name in p.histogram]
-    figures = [Figure(name, score_histogram(values, s.half if s.half.any() else None, s.i_tomo,
-                                            s.tomo_names, name))
+    half = s.half if s.half.any() else None
+    figures = [Figure(name, score_histogram.later(values, half, s.i_tomo, s.tomo_names, name))
                for name, values in histograms if values is not None]
-    figures.append(Figure("Angular coverage", angular_coverage(
+    figures.append(Figure("Angular coverage", angular_coverage.later(
         s.R_p2t, symmetry_matrices(p.symmetry), p.symmetry), "Of the particles that stay."))
     if p.false_share is not None:
         sections.append(threshold_section(
@@ -73,7 +73,7 @@ def _places(given: SelectInput, chosen: "Selection") -> Section:
         if changed[i]:
             removed = given.particles.position_A[lost[given.particles.i_tomo[lost] == i]]
             here, position = chosen.particles.i_tomo == i, chosen.particles.position_A
-            figures.append(Figure(given.particles.tomo_names[i], kept_and_removed(
+            figures.append(Figure(given.particles.tomo_names[i], kept_and_removed.later(
                 position[here & ~chosen.is_new], removed, position[here & chosen.is_new]),
                 "Seen along z, and along y."))
     return Section("Where particles are", figures=figures)
@@ -86,7 +86,7 @@ def _lattice(chosen: "Selection", spacing_A: float) -> Section:
     a, b = lattice.pairs.T
     distance = np.linalg.norm(position[a] - position[b], axis=1) if len(s) else np.zeros(0)
     return Section("Lattice", figures=[Figure(
-        "Neighbours", neighbour_counts(lattice.count, distance, spacing_A),
+        "Neighbours", neighbour_counts.later(lattice.count, distance, spacing_A),
         "Sites of a particle that hold a particle of the right place and orientation; edges of "
         "a patch have fewer. A peak away from the spacing asked for says that it is wrong.")])
 
@@ -96,5 +96,5 @@ def _comparison(compared: Comparison, p: SelectParameters) -> Section:
             ("only there", compared.n_only_there), ("names in both", compared.n_same_name)]
     return Section(
         f"Compared with {p.compare}", tables=[Table("Counts", ("", "particles"), rows)],
-        figures=[Figure("Difference of common particles", pose_change(
+        figures=[Figure("Difference of common particles", pose_change.later(
             [compared.angle_deg], [compared.distance_A]), "Modulo symmetry.")])

@@ -75,11 +75,11 @@ def _symmetrise(given: MapSet, p: SymmetrizeParameters, folder: JobFolder, outco
             f"the map agrees with its symmetrised self at FSC {low:.2f} (low resolution) only: "
             "its axes may lie elsewhere. Find them with sta-mpi recenter --find-symmetry.")
     outcome.sections += [Section("Map", figures=[
-        *(Figure(title, map_slices(lowpass_map(m.mean, m.voxel_A, SHOWN_VOXELS * m.voxel_A),
-                                   m.voxel_A),
+        *(Figure(title, map_slices.later(lowpass_map(m.mean, m.voxel_A, SHOWN_VOXELS * m.voxel_A),
+                                         m.voxel_A),
                  f"Central slices above, projections below; here low-passed at {SHOWN_VOXELS:g} "
                  "voxels.") for title, m in (("Before", given), ("After", after))),
-        Figure("Before against after", fsc_curves({"masked": curve}, given.voxel_A, n, []),
+        Figure("Before against after", fsc_curves.later({"masked": curve}, given.voxel_A, n, []),
                "FSC of the map with its symmetrised self under a sphere: high where the map has "
                "the symmetry, also where it is noise that is shared.")])]
 
@@ -101,7 +101,7 @@ def _expand(inputs: InputSet, p: SymmetrizeParameters, folder: JobFolder, outcom
     outcome.results |= {"particles_in": len(particles), "particles": len(grown),
                         "copies": copies}
     outcome.sections.append(Section("Particles", figures=[Figure(
-        "Angular coverage", angular_coverage(grown.R_p2t, symmetry_matrices("C1"), "C1"),
+        "Angular coverage", angular_coverage.later(grown.R_p2t, symmetry_matrices("C1"), "C1"),
         f"Of all {copies} copies. Copies of a particle are in one half-set; a search from here "
         "must be local, or copies meet again.")]))
 

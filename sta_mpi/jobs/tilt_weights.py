@@ -59,7 +59,7 @@ def weight_section(setup: Setup, weights: Floats | None) -> list[Section]:
     for i, ts in enumerate(series):
         tilt_deg[i, : ts.n_tilts] = np.degrees(np.arcsin(np.clip(-ts.rotation[:, 2, 0], -1, 1)))
     return [Section("Tilts", figures=[Figure(
-        "Weight of each tilt", tilt_weights(tilt_deg, weights, [ts.name for ts in series]),
+        "Weight of each tilt", tilt_weights.later(tilt_deg, weights, [ts.name for ts in series]),
         "Mean of scale² dose² CTF² / noise over Fourier space and particles, relative to the mean "
         "of all tilts. It should fall smoothly with dose and tilt; a tilt far below its "
         "neighbours is noisy, thick or out of place, one far above has noise that was "

@@ -7,6 +7,14 @@ they are. Order is kept: sections, figures, tables and rows stand as they were g
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
+
+
+class Drawable(Protocol):
+    """A picture that is not drawn yet, such as `drawing.Drawing`."""
+
+    def png(self) -> bytes:
+        """Draw it."""
 
 
 @dataclass(frozen=True)
@@ -34,13 +42,13 @@ class Figure:
     Parameters
     ----------
     title : str
-    png : bytes or None   from report.figures; None shows title and caption alone, to say
-                          why there is no picture
+    png : bytes, Drawable or None   from report.figures; None shows title and caption alone,
+                                    to say why there is no picture
     caption : str         what is drawn and what to look for
     """
 
     title: str
-    png: bytes | None
+    png: bytes | Drawable | None
     caption: str = ""
 
 

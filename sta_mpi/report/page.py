@@ -10,7 +10,15 @@ from pathlib import Path
 from urllib.parse import quote
 
 from sta_mpi.errors import ResourceError
-from sta_mpi.report.content import Figure, FileLink, Quantity, ReportContent, Section, Table
+from sta_mpi.report.content import (
+    Drawable,
+    Figure,
+    FileLink,
+    Quantity,
+    ReportContent,
+    Section,
+    Table,
+)
 from sta_mpi.report.wording import format_duration, format_number
 
 __all__ = [
@@ -73,7 +81,8 @@ def render_report(content: ReportContent, folder: str | os.PathLike[str]) -> str
     return environment.get_template(_TEMPLATE).render(job=content)
 
 
-def _data_url(png: bytes) -> str:
+def _data_url(picture: bytes | Drawable) -> str:
+    png = picture if isinstance(picture, bytes) else picture.png()
     return "data:image/png;base64," + base64.b64encode(png).decode("ascii")
 
 

@@ -7,10 +7,12 @@ state and can be made on any rank. matplotlib is imported when the first figure 
 import functools
 import io
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, ParamSpec
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from sta_mpi.report.drawing import Drawing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -53,22 +55,39 @@ _STYLE: dict[Any, Any] = {
 }
 
 
-def draws_png(draw: Callable[P, "Figure"]) -> Callable[P, bytes]:
-    """Turn a function that draws a Figure into one that returns it as PNG bytes."""
+class PngFunction(Generic[P]):
+    """A function that draws a Figure and returns it as PNG bytes, now or later.
 
-    @functools.wraps(draw)
-    def draw_png(*args: P.args, **kwargs: P.kwargs) -> bytes:
+    It is pickled by its name.
+    """
+
+    def __init__(self, draw: Callable[P, "Figure"]) -> None:
+        self._draw = draw
+        functools.update_wrapper(self, draw)
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> bytes:
+        """Draw it now."""
         from matplotlib import rc_context
         from matplotlib.backends.backend_agg import FigureCanvasAgg
 
         with rc_context(_STYLE):
-            figure = draw(*args, **kwargs)
+            figure = self._draw(*args, **kwargs)
             buffer = io.BytesIO()
             # the canvas's own way draws once; savefig goes through the whole figure twice
             FigureCanvasAgg(figure).print_png(buffer, metadata={"Software": None})
         return buffer.getvalue()
 
-    return draw_png
+    def later(self, *args: P.args, **kwargs: P.kwargs) -> Drawing:
+        """Draw it later, on any rank."""
+        return Drawing(self, args, kwargs)
+
+    def __reduce__(self) -> str:
+        return self._draw.__qualname__
+
+
+def draws_png(draw: Callable[P, "Figure"]) -> PngFunction[P]:
+    """Turn a function that draws a Figure into one that returns it as PNG bytes."""
+    return PngFunction(draw)
 
 
 def new_figure(width_in: float, height_in: float) -> "Figure":

@@ -1,0 +1,70 @@
+"""The figures of a job's page, drawn by all ranks together."""
+
+import pickle
+from typing import Any
+
+import numpy as np
+
+from sta_mpi.jobs.folder import JobOutcome
+from sta_mpi.report.content import Figure, Section
+from sta_mpi.report.drawing import Drawing, drawings_of, drawn
+from sta_mpi.report.figures import memory_use, rank_load, unit_times
+
+HEAVY_BYTES = 64 * 2**20
+"""A drawing of more data than that stays on rank 0: sending it costs more than it saves."""
+
+
+def draw_figures(outcome: JobOutcome, runtime: Any) -> None:
+    """Draw what the sections of rank 0's outcome leave to be drawn, and its timing; collective."""
+    sections: list[Section] = []
+    if runtime.is_root:
+        sections = [*outcome.sections, Section("", figures=timing_figures(outcome))]
+    pngs = _draw_together(drawings_of(sections), runtime)
+    if runtime.is_root:
+        *outcome.sections, timing = drawn(sections, pngs)
+        outcome.timing_figures = list(timing.figures)
+
+
+def timing_figures(outcome: JobOutcome) -> list[Figure]:
+    """Load of the ranks, units, memory; nothing for a job without parallel stages."""
+    if not outcome.stages:
+        return []
+    last = outcome.stages[-1]
+    busy, wait, other = (np.array([getattr(t, name) for t in last.timings])
+                         for name in ("busy_s", "wait_s", "checkpoint_s"))
+    figures = [Figure("Load of the ranks", rank_load.later(busy, wait, other),
+                      "Bars of one length: no rank waited for another.")]
+    if last.unit_seconds:
+        seconds = list(last.unit_seconds.values())
+        figures.append(Figure("Time of the units", unit_times.later(seconds)))
+    if outcome.memory_plan_GiB:
+        peaks = [t.peak_memory_GiB for t in last.timings]
+        figures.append(Figure("Memory", memory_use.later(outcome.memory_plan_GiB, peaks),
+                              "Predicted parts of one rank against the measured peaks."))
+    return figures
+
+
+def _draw_together(drawings: list[Drawing], runtime: Any) -> list[bytes]:
+    """Pictures of rank 0's drawings, in their order, on rank 0; each rank draws its share."""
+    if runtime.size == 1:
+        return [drawing.png() for drawing in drawings]
+    shares = _shares([pickle.dumps(drawing, protocol=5) for drawing in drawings], runtime.size)
+    pieces = [np.frombuffer(pickle.dumps(share), np.uint8) for share in shares]
+    mine = runtime.bcast([len(piece) for piece in pieces])[runtime.rank]
+    # rank 0 sends to all, the others a byte to nobody
+    sent = pieces if runtime.is_root else [np.empty(0, np.uint8)] * runtime.size
+    got = runtime.alltoall(sent, [mine] + [0] * (runtime.size - 1))[0]
+    own = {i: pickle.loads(packed).png() for i, packed in pickle.loads(got.tobytes())}
+    found: dict[int, bytes] = {}
+    for part in runtime.gather(own) or ():
+        found |= part
+    return [found[i] for i in sorted(found)]
+
+
+def _shares(packed: list[bytes], n_ranks: int) -> list[list[tuple[int, bytes]]]:
+    """Which drawings (number, pickled) each rank makes: in turn, heavy ones all on rank 0."""
+    shares: list[list[tuple[int, bytes]]] = [[] for _ in range(n_ranks)]
+    for i, data in enumerate(packed):
+        least = min(range(n_ranks), key=lambda r: len(shares[r]))
+        shares[0 if len(data) > HEAVY_BYTES else least].append((i, data))
+    return shares
