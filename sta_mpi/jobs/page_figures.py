@@ -1,6 +1,5 @@
 """The figures of a job's page, drawn by all ranks together."""
 
-import pickle
 from typing import Any
 
 import numpy as np
@@ -48,23 +47,17 @@ def _draw_together(drawings: list[Drawing], runtime: Any) -> list[bytes]:
     """Pictures of rank 0's drawings, in their order, on rank 0; each rank draws its share."""
     if runtime.size == 1:
         return [drawing.png() for drawing in drawings]
-    shares = _shares([pickle.dumps(drawing, protocol=5) for drawing in drawings], runtime.size)
-    pieces = [np.frombuffer(pickle.dumps(share), np.uint8) for share in shares]
-    mine = runtime.bcast([len(piece) for piece in pieces])[runtime.rank]
-    # rank 0 sends to all, the others a byte to nobody
-    sent = pieces if runtime.is_root else [np.empty(0, np.uint8)] * runtime.size
-    got = runtime.alltoall(sent, [mine] + [0] * (runtime.size - 1))[0]
-    own = {i: pickle.loads(packed).png() for i, packed in pickle.loads(got.tobytes())}
+    own = runtime.scatter(_shares(drawings, runtime.size))
     found: dict[int, bytes] = {}
-    for part in runtime.gather(own) or ():
+    for part in runtime.gather({i: drawing.png() for i, drawing in own}) or ():
         found |= part
     return [found[i] for i in sorted(found)]
 
 
-def _shares(packed: list[bytes], n_ranks: int) -> list[list[tuple[int, bytes]]]:
-    """Which drawings (number, pickled) each rank makes: in turn, heavy ones all on rank 0."""
-    shares: list[list[tuple[int, bytes]]] = [[] for _ in range(n_ranks)]
-    for i, data in enumerate(packed):
-        least = min(range(n_ranks), key=lambda r: len(shares[r]))
-        shares[0 if len(data) > HEAVY_BYTES else least].append((i, data))
+def _shares(drawings: list[Drawing], n_ranks: int) -> list[list[tuple[int, Drawing]]]:
+    """Which drawings (with their numbers) each rank makes: in turn, heavy ones all on rank 0."""
+    shares: list[list[tuple[int, Drawing]]] = [[] for _ in range(n_ranks)]
+    for i, drawing in enumerate(drawings):
+        fewest = min(range(n_ranks), key=lambda r: len(shares[r]))
+        shares[0 if drawing.nbytes > HEAVY_BYTES else fewest].append((i, drawing))
     return shares

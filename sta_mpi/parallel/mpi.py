@@ -84,6 +84,10 @@ class MpiRuntime(Runtime):
         with self._watchdog.guard("gather"):
             return self._comm.gather(value)
 
+    def scatter(self, values: Sequence[T]) -> T:
+        with self._watchdog.guard("scatter"):
+            return self._comm.scatter(values if self.is_root else None)
+
     def allgather(self, value: T) -> list[T]:
         with self._watchdog.guard("allgather"):
             return self._comm.allgather(value)

@@ -23,9 +23,22 @@ class Drawing:
     args: Sequence[Any] = ()
     kwargs: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def nbytes(self) -> int:
+        """Size of the arrays among its arguments, also of those in lists and mappings [bytes]."""
+        return _nbytes([*self.args, *self.kwargs.values()])
+
     def png(self) -> bytes:
         """Draw it."""
         return self.draw(*self.args, **self.kwargs)
+
+
+def _nbytes(value: Any) -> int:
+    if isinstance(value, Mapping):
+        return _nbytes(list(value.values()))
+    if isinstance(value, (list, tuple)):
+        return sum(map(_nbytes, value))
+    return int(getattr(value, "nbytes", 0))
 
 
 def drawings_of(sections: Sequence[Section]) -> list[Drawing]:

@@ -39,6 +39,13 @@ def test_figures_get_their_pictures_in_order_and_all_else_stays():
     assert drawings_of([one, two]) == []
 
 
+def test_size_of_a_drawing_is_that_of_all_of_its_arrays():
+    a = np.zeros(10, np.float32)
+    drawing = Drawing(rank_load, (a, [a, (a, "x")]), {"more": {"k": a}, "n": 3})
+    assert drawing.nbytes == 4 * 40
+    assert LATER.nbytes == 17 * 8
+
+
 @pytest.mark.parametrize("pngs", [[], [b"x"], [b"x"] * 3])
 def test_pictures_that_are_not_as_many_as_figures_are_refused(pngs):
     with pytest.raises(ValueError, match=f"{len(pngs)} pictures for 2 figures"):
