@@ -10,7 +10,7 @@ from sta_mpi.report.drawing import Drawing, drawings_of, drawn
 from sta_mpi.report.figures import memory_use, rank_load, unit_times
 
 HEAVY_BYTES = 64 * 2**20
-"""A drawing of more data than that stays on rank 0: sending it costs more than it saves."""
+"""A drawing of more data than that stays on rank 0: the plan counts no maps on other ranks."""
 
 
 def draw_figures(outcome: JobOutcome, runtime: Any) -> None:

@@ -1,4 +1,4 @@
-"""Figures of the report: each function takes arrays and returns PNG bytes."""
+"""Figures of the report: each function takes arrays and returns PNG bytes, now or `.later`."""
 
 from sta_mpi.report.figures.classes import class_course, class_slices, component_scatter
 from sta_mpi.report.figures.curves import ctf_weight, fsc_curves, noise_excess
