@@ -12,6 +12,8 @@ scripts/make_venv.sh mpich,model,test
 export PATH="$PWD/.venv/bin:$PATH"
 # Ranks are the unit of parallel work here: more threads would only compete for cores.
 export OMP_NUM_THREADS=1
+# Tests start the program some hundred times, and without kept byte code it is compiled each time.
+unset PYTHONDONTWRITEBYTECODE
 
 # One line for a check that passes, all it said for one that fails.
 check() {

@@ -18,7 +18,14 @@ from timing import median_seconds, print_table, rounds_argument
 from sta_mpi.align.dose_limits import dose_limits, ring_bands, sample_counts
 from sta_mpi.align.marching import marching_radii
 from sta_mpi.align.observation import TiltSamples
-from sta_mpi.align.polish import PolishSettings, Pose, polish_pose
+from sta_mpi.align.polish import (
+    Bands,
+    PolishSettings,
+    Pose,
+    bands_of,
+    polish_steps,
+    run_steps,
+)
 from sta_mpi.align.reference import Reference, prepare_reference
 from sta_mpi.geometry.rotations import random_rotations, rotation_from_vector
 from sta_mpi.kernels.gather import gather_slices
@@ -49,6 +56,7 @@ class Iteration:
         self.settings = PolishSettings(bands=rings.stages)
         dose = self.observation.model.series.pre_dose_e_per_A2
         self.count = sample_counts(self.layout, dose_limits(dose, box, voxel_A))
+        self.bands: Bands | None = None    # as a job, which keeps them for particles alike
         self.truth = random_rotations(1, rng)[0]
         self.samples = self._planted(self.observation.samples(box), rng)
         turn = rotation_from_vector(np.radians([0.9, -0.9, 0.9]))
@@ -74,7 +82,9 @@ class Iteration:
         packed = pack_samples(self.samples.data_rft, self.samples.weight_rft, self.layout)
         problem = PoseProblem(self.reference.volume, packed, self.layout, self.samples.rotation,
                               self.box)
-        found = polish_pose(problem, self.start, self.settings, self.count)
+        if self.bands is None:
+            self.bands = bands_of(problem, self.settings, self.count)
+        found = run_steps(problem, polish_steps(self.bands, self.start))
         return Pose(found.R_p2t, found.shift_xyz_px)
 
     def sum_samples(self) -> TiltSamples:

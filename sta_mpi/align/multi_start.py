@@ -17,7 +17,7 @@ to the end.
 """
 
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,23 +51,36 @@ _SAME, _SAME_MODE = 1.0, 3.0
 search applies steps of up to 1.0 in a band that is not the last, and does not check them."""
 
 
-@dataclass(frozen=True)
-class _Start:
-    """A start on its way."""
+class _Start(NamedTuple):
+    """Where a search of the next band begins, after so many evaluations."""
 
     restraint: Restraint
     pose: Pose
-    state: PoseState
     n_evaluations: int = 0
+
+
+class _Seen(NamedTuple):
+    """A start that was looked at in a band, after so many evaluations before."""
+
+    restraint: Restraint
+    state: PoseState
+    n_before: int
 
     @property
     def objective(self) -> float:
         return self.state.objective
 
-    def after(self, state: PoseState) -> "_Start":
-        """The start after a climb that ended in a state."""
-        return _Start(self.restraint, state.pose, state,
-                      self.n_evaluations + state.n_evaluations)
+    @property
+    def n_evaluations(self) -> int:
+        return self.n_before + self.state.n_evaluations
+
+    def go_on(self) -> _Start:
+        """The start of a search of the next band."""
+        return _Start(self.restraint, self.state.pose, self.n_evaluations)
+
+    def result(self) -> PolishResult:
+        """The end of its search."""
+        return self.state.result(self.n_evaluations, self.restraint)
 
 
 def polish_best(problem: PoseFunction, starts: Sequence[Pose],
@@ -88,63 +101,60 @@ def polish_best(problem: PoseFunction, starts: Sequence[Pose],
     list of PolishResult    at least one; those whose objective (score + log prior) is not
                             hopeless against the best
     """
-    return run_steps(problem, polish_best_steps(problem, starts, settings, count, around,
+    return run_steps(problem, polish_best_steps(bands_of(problem, settings, count), starts, around,
                                                 operators, margin))
 
 
 def polish_best_steps(
-    problem: PoseFunction, starts: Sequence[Pose], settings: PolishSettings | None = None,
-    count: NDArray[np.integer] | None = None, around: Pose | None = None,
+    bands: Bands, starts: Sequence[Pose], around: Pose | None = None,
     operators: Floats | None = None, margin: float = MARGIN,
 ) -> Generator[Asked, None, list[PolishResult]]:
     """Do what `polish_best` does, but leave the evaluation of poses to the caller."""
     if not len(starts):
         raise InputError("a particle has no start to polish from: give its current pose.")
-    settings = settings or PolishSettings()
     mates = np.eye(3)[None] if operators is None else np.ascontiguousarray(operators)
+    common = None if around is None else Restraint(around, bands.settings)
     alive = []
-    common = None if around is None else Restraint(around, settings)
     for start in starts:
-        restraint = common or Restraint(start, settings)
-        pose = restraint.clip(start)
-        alive.append(_Start(restraint, pose, PoseState.of(pose)))
-    bands, i = bands_of(problem, settings, count), 0
-    may_leap = bool(np.isfinite(margin))    # without a margin scores are no log-likelihoods
+        restraint = common or Restraint(start, bands.settings)
+        alive.append(_Start(restraint, restraint.clip(start)))
+    # without a margin scores are no log-likelihoods
+    i, may_leap = 0, bool(np.isfinite(margin))
+    seen: list[_Seen] = []
     while i < len(bands):
         if len(alive) == 1:
             (lone,) = alive
-            alive = [lone.after((yield from bands.climb_on(
-                i, lone.pose, lone.restraint, may_leap)))]
-            break
+            state = yield from bands.climb_on(i, lone.pose, lone.restraint, may_leap)
+            return [_Seen(lone.restraint, state, lone.n_evaluations).result()]
         looked, highest = yield from _look(bands, i, alive)
-        alive = yield from _climb(bands, i, looked, highest, mates, margin)
-        i = bands.after(i, max(s.state.score for s in alive) if may_leap else -np.inf)
-    best = _distinct(_hopeful(alive, margin), mates, _SAME_MODE)
-    return [s.state.result(s.n_evaluations, s.restraint) for s in best]
+        seen = yield from _climb(bands, i, looked, highest, mates, margin)
+        i = bands.after(i, max(s.state.score for s in seen) if may_leap else -np.inf)
+        alive = [s.go_on() for s in seen]
+    return [s.result() for s in _distinct(_hopeful(seen, margin), mates, _SAME_MODE)]
 
 
 def _look(bands: Bands, i: int, alive: list[_Start]
-          ) -> Generator[Asked, None, tuple[list[_Start], Floats]]:
+          ) -> Generator[Asked, None, tuple[list[_Seen], Floats]]:
     """Starts with their states in the band, those that could rise highest first, and how high."""
     looked = []
     for start in alive:
         state = yield from bands.look(i, start.pose, start.restraint)
-        looked.append(replace(start, state=state))
+        looked.append(_Seen(start.restraint, state, start.n_evaluations))
     highest = np.asarray(ceilings(_records(looked)))
     order = np.argsort(-highest, kind="stable")
     return [looked[k] for k in order], highest[order]
 
 
-def _climb(bands: Bands, i: int, looked: list[_Start], highest: Floats, mates: Floats,
-           margin: float) -> Generator[Asked, None, list[_Start]]:
+def _climb(bands: Bands, i: int, looked: list[_Seen], highest: Floats, mates: Floats,
+           margin: float) -> Generator[Asked, None, list[_Seen]]:
     """Starts after their search in the band, without hopeless ones and without doubles."""
-    done: list[_Start] = []
+    done: list[_Seen] = []
     best = max(s.objective for s in looked)
     for start, ceiling in zip(looked, highest, strict=True):
         if ceiling < _least(best, margin):
             continue
         yield from bands.climb(i, start.state, start.restraint, _least(best, margin))
-        done.append(start.after(start.state))
+        done.append(start)
         best = max(best, start.objective)
     return _distinct(_hopeful(done, margin), mates, _SAME)
 
@@ -154,13 +164,13 @@ def _least(best: float, margin: float) -> float:
     return best - max(margin, MODEL_SHARE * best)
 
 
-def _hopeful(starts: list[_Start], margin: float) -> list[_Start]:
+def _hopeful(starts: list[_Seen], margin: float) -> list[_Seen]:
     """Starts that are not hopeless, best first."""
     order = sorted(starts, key=lambda s: -s.objective)
     return [s for s in order if not s.objective < _least(order[0].objective, margin)]
 
 
-def _distinct(starts: list[_Start], mates: Floats, distance: float) -> list[_Start]:
+def _distinct(starts: list[_Seen], mates: Floats, distance: float) -> list[_Seen]:
     """The first of those that are one optimum."""
     if len(starts) == 1:
         return starts
@@ -168,7 +178,7 @@ def _distinct(starts: list[_Start], mates: Floats, distance: float) -> list[_Sta
     return [start for start, kept in zip(starts, is_kept, strict=True) if kept]
 
 
-def _records(starts: list[_Start]) -> Records:
+def _records(starts: list[_Seen]) -> Records:
     # numpy takes 50 us a record to find the common type of records
     parts = [s.state.record.view(np.uint8) for s in starts]
     return np.concatenate(parts).view(STATE)

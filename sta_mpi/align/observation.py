@@ -10,14 +10,16 @@ needs is `data = a X / sigma^2` and `weight = a^2 / sigma^2`. A RELION pseudo-su
 is the same pair with sigma = 1, as 2D stack or merged in a 3D box.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sta_mpi.kernels.insert import DeviceSums, insert_box, insert_slices
-from sta_mpi.signal.fft import radius_rft, shift_images, shift_phases_3d
+from sta_mpi.kernels.planes import axes_of_slices
+from sta_mpi.signal.fft import radius_rft, shift_phases_3d, shift_slices
 
 Transform = NDArray[np.complex64]
 Weights = NDArray[np.float32]
@@ -54,8 +56,7 @@ class Share:
         return data * (self.factor * np.float32(self.data_scale)), weight * self.factor
 
 
-@dataclass(frozen=True)
-class TiltSamples:
+class TiltSamples(NamedTuple):
     """Central slices of one particle.
 
     Parameters
@@ -85,7 +86,7 @@ class TiltSamples:
 
     def insert(self, sums: Sums, n_sums: int, R_p2t: NDArray[np.float64]) -> None:
         """Add the slices to Fourier sums of edge `n_sums` of the particle's own axes."""
-        axes = np.ascontiguousarray((self.rotation @ R_p2t)[:, :2])
+        axes = axes_of_slices(self.rotation, R_p2t)
         n = self.data_rft.shape[1]
         pad, low = n_sums / n, self.low
         radius = n // 2 - 1 if low is None else n / 2 - 0.5
@@ -104,11 +105,13 @@ class TiltSamples:
         """Samples with a particle that lies at `shift_xyz_px` (tomogram axes) at the origin."""
         if not shift_xyz_px.any():
             return self
-        shift_xy = (self.rotation @ shift_xyz_px)[:, :2]
-        n = self.data_rft.shape[1]
-        data = shift_images(self.data_rft, -shift_xy)
-        low = None if self.low is None else self.low.centred(shift_xyz_px * (LOW_PX / n))
-        return replace(self, data_rft=data, low=low)
+        low = self.low
+        if low is not None:
+            coarser = LOW_PX / self.data_rft.shape[1]
+            low = low._replace(data_rft=shift_slices(low.data_rft, self.rotation, shift_xyz_px,
+                                                     -coarser))
+        return self._replace(low=low, data_rft=shift_slices(
+            self.data_rft, self.rotation, shift_xyz_px, -1.0))
 
     def scaled(self, share: float) -> "TiltSamples":
         """Samples that count as `share` of a particle."""
@@ -116,8 +119,8 @@ class TiltSamples:
             return self
         factor = np.float32(share)
         low = None if self.low is None else self.low.scaled(share)
-        return replace(self, data_rft=self.data_rft * factor,
-                       weight_rft=self.weight_rft * factor, low=low)
+        return self._replace(data_rft=self.data_rft * factor,
+                             weight_rft=self.weight_rft * factor, low=low)
 
 
 @lru_cache(maxsize=8)
@@ -139,8 +142,7 @@ def _share_of_box(n: int, units_a_box_unit: float) -> Weights:
     return np.asarray(0.5 - 0.5 * np.cos(np.pi * ramp), np.float32)
 
 
-@dataclass(frozen=True)
-class BoxSamples:
+class BoxSamples(NamedTuple):
     """A merged 3D band of one particle, in the axes of its box.
 
     Parameters

@@ -7,7 +7,7 @@ Observers are made once a tilt series and keep what all of its particles share.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
 import numpy as np
@@ -32,8 +32,8 @@ from sta_mpi.signal.fft import (
     BoxTransforms,
     FftPlans,
     Window,
-    shift_images,
     shift_phases_3d,
+    shift_slices,
 )
 from sta_mpi.signal.finer import finer_rft2
 from sta_mpi.signal.masks import soft_circle, soft_sphere
@@ -108,8 +108,8 @@ class TiltObservation:
         n = self.transforms.shape[1]
         of_box, of_low = shares(n, n_sums)
         low = finer_rft2(self.plans, self.transforms, 2 * LOW_PX, LOW_PX)
-        return replace(
-            self._weighted(self.model, self.transforms, n // 2, of_box, is_inserted=True),
+        return self._weighted(
+            self.model, self.transforms, n // 2, of_box, is_inserted=True)._replace(
             low=self._weighted(self.model.coarser(n / LOW_PX), low, LOW_REACH_PX, of_low,
                                is_inserted=True))
 
@@ -274,9 +274,9 @@ class StackObserver:
             raise ParticleError(f"particle {name}: its stack holds NaN or Inf pixels. "
                                 "Extract it again.")
         box, at_A = self.frame.box_px, xyz_A + offset_A
-        shift_px = (self.series.rotation[tilts] @ offset_A)[:, :2] / self.frame.voxel_A
         spectra = self.plans.rfft2(np.ascontiguousarray(stack, np.float32))
-        spectra = shift_images(spectra, -shift_px)
+        spectra = shift_slices(spectra, self.series.rotation[tilts], offset_A,
+                               -1.0 / self.frame.voxel_A)
         if not self.is_premultiplied:
             spectra *= self.model.transfer(box, at_A, tilts)
         spectra *= self.model.inverse_noise(box, tilts)

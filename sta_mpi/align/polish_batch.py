@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sta_mpi.align.multi_start import MARGIN, polish_best_steps
-from sta_mpi.align.polish import Asked, PolishResult, PolishSettings, Pose, run_steps
+from sta_mpi.align.polish import Asked, PolishResult, PolishSettings, Pose, bands_of, run_steps
 from sta_mpi.kernels.polish import PoseFunction, PoseSums
 from sta_mpi.kernels.polish.climb import ASKS, take
 
@@ -89,7 +89,7 @@ def polish_batch(particles: Particles, starts: Sequence[Sequence[Pose]],
         raise ValueError(f"{n} particles with {len(starts)} lists of starts, {len(counts)} counts "
                          f"and {len(around)} centres")
     return run_together(particles, [
-        (i, polish_best_steps(particles[i], starts[i], settings, counts[i], around[i],
+        (i, polish_best_steps(bands_of(particles[i], settings, counts[i]), starts[i], around[i],
                               operators, margin)) for i in range(n)])
 
 

@@ -13,7 +13,6 @@ With the grey scale fitted, log L = cross |cross| / power, which ranks poses as 
 does: so one search serves all, on samples multiplied by a curve over shells.
 """
 
-from dataclasses import replace
 from typing import TypeVar
 
 import numpy as np
@@ -55,7 +54,7 @@ def with_gain(samples: Samples, gain: Floats) -> Samples:
     pairs = samples.data_rft, samples.weight_rft, data, weight
     given, own, out, out_weight = (a.reshape(-1, curve.size) for a in pairs)
     multiply_pairs(given, own, curve.reshape(-1), out, out_weight)
-    return replace(samples, data_rft=data, weight_rft=weight)
+    return samples._replace(data_rft=data, weight_rft=weight)
 
 
 def without_wedge(samples: Samples) -> Samples:
@@ -66,7 +65,7 @@ def without_wedge(samples: Samples) -> Samples:
     """
     weight = samples.weight_rft.astype(np.float64)
     mean = shell_means(weight if isinstance(samples, BoxSamples) else weight.mean(axis=0))
-    return replace(samples, weight_rft=np.broadcast_to(
+    return samples._replace(weight_rft=np.broadcast_to(
         _grid_of(samples).spread_shells(mean), weight.shape).copy())
 
 

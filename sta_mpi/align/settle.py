@@ -7,7 +7,7 @@ noise would not hide; skipping it costs at most the gain that is returned here.
 """
 
 from collections.abc import Generator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,25 +47,24 @@ class Outlook:
 def outlook(problem: PoseFunction, pose: Pose, count: NDArray[np.int64] | None = None,
             restraint: Restraint | None = None) -> Outlook:
     """Look at the samples of a particle once, the grey scale fitted; see `outlook_steps`."""
-    return run_steps(problem, outlook_steps(problem, pose, count, restraint))
+    if count is None:
+        count = np.full(problem.n_tilts, problem.layout.n_samples, np.int64)
+    return run_steps(problem, outlook_steps(pose, count, restraint))
 
 
-def outlook_steps(problem: PoseFunction, pose: Pose, count: NDArray[np.int64] | None = None,
-                  restraint: Restraint | None = None) -> Generator[Asked, None, Outlook]:
+def outlook_steps(pose: Pose, count: NDArray[np.int64], restraint: Restraint | None = None
+                  ) -> Generator[Asked, None, Outlook]:
     """Look at the samples of a particle once, the grey scale fitted.
 
     Parameters
     ----------
-    problem : PoseFunction
     pose : Pose
-    count : (m,) int or None      samples used of each tilt; None: all
+    count : (m,) int                samples used of each tilt
     restraint : Restraint or None   priors, which distance and gain include; None: flat
     """
-    if count is None:
-        count = np.full(problem.n_tilts, problem.layout.n_samples, np.int64)
     restraint = restraint or Restraint(pose, PolishSettings())
     state = yield from look_at(pose, restraint, count)
     at = state.record[0]
     _, length = fisher_step(at["gradient"], at["information_all"], 0.0, np.inf, np.inf)
-    result = replace(state.result(1, restraint), is_converged=True)
+    result = state.result(1, restraint)._replace(is_converged=True)
     return Outlook(float(length), 0.5 * float(length) ** 2, result)

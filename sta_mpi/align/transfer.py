@@ -10,7 +10,13 @@ from numpy.typing import NDArray
 from sta_mpi.align.dose_limits import limits_of_best
 from sta_mpi.align.observation import Share
 from sta_mpi.data import TiltSeries
-from sta_mpi.kernels.ctf import TiltPhases, ctf_image_stack, weigh_masked_samples
+from sta_mpi.kernels.ctf import (
+    MaskedTilts,
+    TiltPhases,
+    ctf_image_stack,
+    masked_tilts,
+    weigh_masked_samples,
+)
 from sta_mpi.signal.ctf import (
     ctf_coefficients,
     ctf_images,
@@ -77,7 +83,7 @@ class TransferModel:
                  diameter_A: float | None = None) -> None:
         self.series, self.voxel_A, self.weighting = series, voxel_A, weighting
         self._noise, self._diameter_A = noise, diameter_A
-        self._of_masked: dict[int, tuple[Images, Images, Images]] = {}
+        self._of_masked: dict[int, MaskedTilts] = {}
         self._static: dict[int, Images] = {}
         self._inverse_noise: dict[int, Images] = {}
         self._without_ctf: dict[tuple[int, int], Images] = {}
@@ -88,9 +94,9 @@ class TransferModel:
     @property
     def nbytes(self) -> int:
         """Memory of the images that it keeps for its tilts, those of coarser models included."""
-        kept = [*self._static.values(), *self._inverse_noise.values(), *self._without_ctf.values(),
-                *(image for parts in self._of_masked.values() for image in parts)]
+        kept = [*self._static.values(), *self._inverse_noise.values(), *self._without_ctf.values()]
         return (sum(image.nbytes for image in kept)
+                + sum(parts.nbytes for parts in self._of_masked.values())
                 + sum(model.nbytes for model in self._coarser.values()))
 
     def transfer(self, n_px: int, xyz_A: Floats, tilts: NDArray[np.intp]) -> Images:
@@ -175,10 +181,9 @@ class TransferModel:
             return (masked.copy(), weight) if share is None else share.of(masked, weight)
         if n_px not in self._of_masked:
             self._of_masked[n_px] = self._masked_parts(n_px, self._diameter_A)
-        return weigh_masked_samples(
-            self._phases_of(n_px), xyz_A, self._of_masked[n_px], tilts, masked,
-            None if share is None else share.factor, 1.0 if share is None else share.data_scale,
-            reach_px, limits_px)
+        factor, scale = (None, 1.0) if share is None else (share.factor, share.data_scale)
+        return weigh_masked_samples(self._of_masked[n_px], xyz_A, tilts, masked, factor, scale,
+                                    reach_px, limits_px)
 
     def _phases_of(self, n_px: int) -> TiltPhases:
         """Of the CTF of all tilts on a grid."""
@@ -186,7 +191,7 @@ class TransferModel:
             self._phases[n_px] = tilt_phases(self.series, n_px, self.voxel_A)
         return self._phases[n_px]
 
-    def _masked_parts(self, n_px: int, diameter_A: float) -> tuple[Images, Images, Images]:
+    def _masked_parts(self, n_px: int, diameter_A: float) -> MaskedTilts:
         """(s D)^2 / sigma^2 and the shares of the oscillation kept, of every tilt."""
         static = transfer_without_ctf(self.series, n_px, self.voxel_A, self.weighting) ** 2
         static /= spectrum_images(self._noise, n_px)
@@ -198,7 +203,7 @@ class TransferModel:
                                     optics.wavelength_A, optics.cs_mm, diameter_A)
             noise[i] = grid.spread(np.interp(grid.radii, fine, kept.noise))
             particle[i] = grid.spread(np.interp(grid.radii, fine, kept.particle))
-        return static, noise, particle
+        return masked_tilts(self._phases_of(n_px), static, noise, particle)
 
     def dose_limits_px(self, n_px: int) -> Floats | None:
         """Radius (n_tilts,) up to which samples of a grid count [index units]; None: no limit.

@@ -224,7 +224,7 @@ class _Negative:
 
     def samples(self, size_px: int, r_max_px: float = np.inf) -> Any:
         samples = self.observation.samples(size_px, r_max_px)
-        return replace(samples, data_rft=-samples.data_rft)
+        return samples._replace(data_rft=-samples.data_rft)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from sta_mpi.align.dose_limits import DOSE_SHARE, dose_limits, ring_bands, sampl
 from sta_mpi.align.marching import marching_radii
 from sta_mpi.align.multi_start import MARGIN, polish_best_steps
 from sta_mpi.align.observation import BoxSamples, TiltSamples
-from sta_mpi.align.polish import Asked, PolishResult, PolishSettings, Pose
+from sta_mpi.align.polish import Asked, Bands, PolishResult, PolishSettings, Pose, bands_of
 from sta_mpi.align.polish_batch import OneByOne, Particles, run_together
 from sta_mpi.align.pose import Restraint
 from sta_mpi.align.posterior import log_evidence, mode_weights, retained
@@ -107,7 +107,7 @@ class PolishSearcher:
             max_angle_deg=None if search.is_global or not any(free[:3]) else search.max_angle_deg,
             max_shift_px=search.max_shift_A / voxel_A if any(free[3:]) else None,
             max_tilt_deg=_tilt_limit(search), free=free)
-        self._counts: dict[tuple[int, bytes], NDArray[np.int64]] = {}
+        self._bands: dict[tuple[int, bytes], Bands] = {}
         self._global = GlobalStarts(setup, search, self.references) if search.is_global else None
 
     def align(self, rows: NDArray[np.intp], half: int) -> Iterator[Found]:
@@ -131,11 +131,11 @@ class PolishSearcher:
             searches = []
             for i, particle in enumerate(group):
                 around = search_centre(self._setup, self._search, particle.row)
-                count = self._count(particle)
+                bands = self._bands_of(particle, problems[i])
                 for k, of_reference in enumerate(starts[particle.row]):
                     at = k * len(group) + i
                     searches.append((at, self._polish(
-                        problems[at], k, of_reference, around, count,
+                        bands, k, of_reference, around,
                         self._search.keeps(particle.row))))
             candidates = run_together(problems, searches)
             n = len(candidates) // len(group)
@@ -218,33 +218,34 @@ class PolishSearcher:
         return packed, PoseBatch(volumes, packed, self._tilt_layout, [s.rotation for s in tilts],
                                  box, self._device)
 
-    def _count(self, particle: _Particle) -> NDArray[np.int64] | None:
-        """Samples of each tilt that its dose leaves; None: all."""
+    def _bands_of(self, particle: _Particle, problem: PoseFunction) -> Bands:
+        """Bands of a particle, with the samples of each tilt that its dose leaves."""
         samples, setup = particle.samples, self._setup
-        if isinstance(samples, BoxSamples) or not setup.parameters.dose_weighting:
-            return None
+        if isinstance(samples, BoxSamples):
+            return bands_of(problem, self._settings)
         i_series = int(setup.inputs.particles.i_tomo[particle.row])
         key = i_series, samples.tilts.tobytes()
-        if key not in self._counts:
+        if key not in self._bands:
             series = setup.inputs.series[i_series]
             limits = dose_limits(
                 series.pre_dose_e_per_A2[samples.tilts], setup.sizes.box_px, setup.sizes.voxel_A,
                 DOSE_SHARE, series.b_factor_per_dose_A2, series.ctf_b_factor_A2[samples.tilts])
-            self._counts[key] = sample_counts(self._tilt_layout, limits)
-        return self._counts[key]
+            count = (sample_counts(self._tilt_layout, limits)
+                     if setup.parameters.dose_weighting else None)
+            self._bands[key] = bands_of(problem, self._settings, count)
+        return self._bands[key]
 
-    def _polish(self, problem: PoseFunction, k: int, starts: list[Pose], around: Pose,
-                count: NDArray[np.int64] | None, is_kept: bool
+    def _polish(self, bands: Bands, k: int, starts: list[Pose], around: Pose, is_kept: bool
                 ) -> Generator[Asked, None, list[_Candidate]]:
         """Distinct modes for one reference, best first."""
         search = self._search
         if is_kept:
-            look = yield from outlook_steps(problem, starts[0], count)
+            look = yield from outlook_steps(starts[0], bands.used[-1])
             return [_Candidate(k, look.at, float("nan"), False)]
         may_stop = search.parameters.early_stop and len(starts) == 1
         if may_stop and not (search.is_first or search.is_global):
             look = yield from outlook_steps(
-                problem, starts[0], count, Restraint(around, self._settings))
+                starts[0], bands.used[-1], Restraint(around, self._settings))
             if look.is_settled:
                 return [_Candidate(k, look.at, look.gain, True)]
         if len(self._relaxed) > 1 and not search.is_global:
@@ -252,12 +253,11 @@ class PolishSearcher:
             found: list[PolishResult] = []
             for s in starts:
                 found += yield from polish_best_steps(
-                    problem, [s], self._settings, count, Pose(s.R_p2t, around.shift_xyz_px),
-                    self._operators)
+                    bands, [s], Pose(s.R_p2t, around.shift_xyz_px), self._operators)
             results = sorted(found, key=lambda r: -(r.score + r.log_prior))
         else:
             results = yield from polish_best_steps(
-                problem, starts, self._settings, count, around, self._operators, self._margin)
+                bands, starts, around, self._operators, self._margin)
         return [_Candidate(k, r, float("nan"), False) for r in results]
 
     def _columns(self, row: int, best: _Candidate, packed: PackedSamples | PackedVoxels

@@ -55,11 +55,20 @@ def filter_and_shift(half, factor, shift_xy_px, scale):
 
 
 @cpu_kernel
-def shift_stack(stack, shift_xy_px, out):
-    """Fill out with images (m, n, n//2+1) complex64 whose content is moved by +shift (m, 2)."""
+def move_slices(stack, rotation, shift_xyz, factor, out):
+    """Fill out with images (m, n, n//2+1) complex64 whose content is moved.
+
+    Image f moves by what rotation[f], of (m, 3, 3), makes of factor times a shift (3,): by its x
+    and y [px].
+    """
     m, n, n_half = stack.shape
-    of_x = axis_phases(shift_xy_px[:, 0], n).astype(np.complex64)
-    of_y = axis_phases(shift_xy_px[:, 1], n).astype(np.complex64)
+    shift_xy_px = np.zeros((2, m))
+    for f in range(m):
+        for i in range(2):
+            for k in range(3):
+                shift_xy_px[i, f] += rotation[f, i, k] * shift_xyz[k] * factor
+    of_x = axis_phases(shift_xy_px[0], n).astype(np.complex64)
+    of_y = axis_phases(shift_xy_px[1], n).astype(np.complex64)
     for i in range(m):
         for y in range(n):
             at_y = of_y[i, y] if 2 * y < n else of_y[i, n - y].conjugate()

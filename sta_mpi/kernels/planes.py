@@ -17,12 +17,43 @@ STRETCH = 1e-3
 
 def slice_planes(slice_axes: Floats) -> tuple[Floats, Floats]:
     """(axes (m, 3, 3), kz (m,)) of central slices with axes (m, 2, 3)."""
+    return limited_slices(slice_axes, np.zeros(len(slice_axes)))[:2]
+
+
+def limited_slices(slice_axes: Floats, radii: Floats) -> tuple[Floats, Floats, Floats, float]:
+    """Central slices, each with a largest radius.
+
+    Parameters
+    ----------
+    slice_axes : (m, 2, 3) float64
+    radii : (m,) float64
+
+    Returns
+    -------
+    axes (m, 3, 3), kz (m,), squares of the radii (m,) and the largest radius, NaN where one is
+    below 0 or NaN
+    """
     slice_axes = np.ascontiguousarray(slice_axes, np.float64)
     if slice_axes.ndim != 3 or slice_axes.shape[1:] != (2, 3):
         raise ValueError(f"slice_axes has shape {slice_axes.shape}, expected (m, 2, 3)")
-    axes, kz, stretch = _with_normal(slice_axes)
+    axes, kz, squares, largest, stretch = _with_normal(slice_axes, radii)
     _check_length(stretch)
-    return axes, kz
+    return axes, kz, squares, largest
+
+
+def axes_of_slices(rotation: Floats, R_p2t: Floats) -> Floats:
+    """Image axes x, y (m, 2, 3) of tilts in a particle's own axes.
+
+    Parameters
+    ----------
+    rotation : (m, 3, 3) float64    tomogram axes to image axes
+    R_p2t : (3, 3) float64          particle axes to tomogram axes
+    """
+    if rotation.shape[1:] != (3, 3) or R_p2t.shape != (3, 3):
+        raise ValueError(f"rotation has shape {rotation.shape} and R_p2t {R_p2t.shape}, expected "
+                         "(m, 3, 3) and (3, 3)")
+    axes: Floats = _turned(rotation, np.ascontiguousarray(R_p2t, np.float64))
+    return axes
 
 
 def box_planes(R: Floats, n: int) -> tuple[Floats, Floats]:
@@ -62,8 +93,26 @@ def _largest_stretch(axes):
 
 
 @cpu_kernel
-def _with_normal(slice_axes):
-    """Axes (m, 3, 3) with a third row of 0, kz (m,) of 0, and their largest stretch."""
+def _turned(rotation, R):
+    axes = np.zeros((len(rotation), 2, 3))
+    for f in range(len(rotation)):
+        for i in range(2):
+            for j in range(3):
+                for k in range(3):
+                    axes[f, i, j] += rotation[f, i, k] * R[k, j]
+    return axes
+
+
+@cpu_kernel
+def _with_normal(slice_axes, radii):
+    """What `limited_slices` returns, axes with a third row of 0, and their largest stretch."""
     axes = np.zeros((len(slice_axes), 3, 3))
     axes[:, :2] = slice_axes
-    return axes, np.zeros(len(axes)), _largest_stretch(axes)
+    squares, largest = np.empty(len(radii)), 0.0
+    for i in range(len(radii)):
+        squares[i] = radii[i] * radii[i]
+        if not radii[i] <= largest:
+            largest = radii[i]
+        if not radii[i] >= 0.0:
+            return axes, np.zeros(len(axes)), squares, np.nan, _largest_stretch(axes)
+    return axes, np.zeros(len(axes)), squares, largest, _largest_stretch(axes)

@@ -30,9 +30,9 @@ from sta_mpi.signal.fourier_grid import (
     frequency_grid_rft2,
     radius_rft,
     shell_index_rft,
-    shift_images,
     shift_phases,
     shift_phases_3d,
+    shift_slices,
 )
 
 __all__ = [
@@ -46,9 +46,9 @@ __all__ = [
     "frequency_grid_rft2",
     "radius_rft",
     "shell_index_rft",
-    "shift_images",
     "shift_phases",
     "shift_phases_3d",
+    "shift_slices",
 ]
 
 Real = NDArray[np.float32]

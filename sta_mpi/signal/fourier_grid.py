@@ -10,7 +10,7 @@ so that a real signal stays real, and padding and cropping back changes nothing.
 import numpy as np
 from numpy.typing import NDArray
 
-from sta_mpi.kernels.half_filter import axis_phases, resize_stack, shift_stack
+from sta_mpi.kernels.half_filter import axis_phases, move_slices, resize_stack
 
 Complex = NDArray[np.complex64]
 Floats = NDArray[np.float64]
@@ -62,10 +62,22 @@ def shift_phases(n: int, shift_xy_px: Floats) -> Complex:
     return (phase_y[..., :, None] * phase_x[..., None, :]).astype(np.complex64)
 
 
-def shift_images(stack: Complex, shift_xy_px: Floats) -> Complex:
-    """Half transforms (m, n, n//2+1) of images whose content is moved by +shift (m, 2)."""
+def shift_slices(stack: Complex, rotation: Floats, shift_xyz: Floats, factor: float) -> Complex:
+    """Half transforms (m, n, n//2+1) of tilt images whose content is moved with a particle.
+
+    Parameters
+    ----------
+    stack : (m, n, n//2+1) complex64, C order
+    rotation : (m, 3, 3) float64    tomogram axes to image axes, of every image
+    shift_xyz : (3,) float64        of the particle, tomogram axes
+    factor : float                  pixels that a unit of the shift is
+    """
+    n = stack.shape[1]
+    if stack.shape != (len(rotation), n, n // 2 + 1) or rotation.shape[1:] != (3, 3):
+        raise ValueError(f"stack has shape {stack.shape} and rotation {rotation.shape}, expected "
+                         "(m, n, n//2+1) and (m, 3, 3)")
     out = np.empty(stack.shape, np.complex64)
-    shift_stack(stack, np.ascontiguousarray(shift_xy_px, np.float64), out)
+    move_slices(stack, rotation, shift_xyz, float(factor), out)
     return out
 
 

@@ -17,6 +17,7 @@ from sta_mpi.align.polish import (
 from sta_mpi.align.pose import Restraint
 from sta_mpi.kernels.gather import prepare_gather
 from sta_mpi.kernels.polish import PoseProblem, make_layout, pack_samples
+from sta_mpi.kernels.polish.climb import CONVERGED
 from sta_mpi.kernels.polish.restraint import step_between
 from sta_mpi.kernels.polish.step import step_length
 from sta_mpi.signal.fft import FftPlans
@@ -54,7 +55,7 @@ def distance(problem, band, pose, other):
     state = run_steps(problem, bands_of(problem, SETTINGS, None).look(
         band, pose, Restraint(pose, SETTINGS)))
     step = step_between(pose.R_p2t, pose.shift_xyz_px, other.R_p2t, other.shift_xyz_px)
-    return float(step_length(step, state.information))
+    return float(step_length(step, state.record["information"][0]))
 
 
 def climbed(problem, settings, band, start, restraint):
@@ -66,9 +67,10 @@ def climbed(problem, settings, band, start, restraint):
 
 def pose_away(optimum, sds, seed):
     """A pose some standard deviations from an optimum, in a direction drawn at random."""
-    direction = np.linalg.solve(np.linalg.cholesky(optimum.information).T,
+    information = optimum.record["information"][0]
+    direction = np.linalg.solve(np.linalg.cholesky(information).T,
                                 np.random.default_rng(seed).normal(size=6))
-    direction *= sds / float(step_length(direction, optimum.information))
+    direction *= sds / float(step_length(direction, information))
     turn = Rotation.from_rotvec(direction[:3]).as_matrix()
     return Pose(optimum.pose.R_p2t @ turn, optimum.pose.shift_xyz_px + direction[3:])
 
@@ -94,7 +96,7 @@ def test_a_low_band_leaves_a_start_that_it_does_not_contradict_and_moves_another
     def climbed_from(sds):
         start = pose_away(optimum, sds, seed)
         state = climbed(problem, SETTINGS, FIRST, start, Restraint(start, SETTINGS))
-        assert state.is_converged
+        assert state.record["stage"][0] == CONVERGED
         return start, state.pose
 
     near, end = climbed_from(0.6 * CONTRADICTED)
@@ -111,7 +113,7 @@ def test_the_step_expected_to_leave_little_is_the_last_and_its_gain_is_foreseen(
     around = Restraint(truth, strict)
     optimum = climbed(problem, strict, LAST, truth, around)
     end = climbed(problem, SETTINGS, LAST, pose_away(optimum, 6.0, seed), around)
-    assert end.is_converged
+    assert end.record["stage"][0] == CONVERGED
     # the start, a long step, and one of some tenths of a standard deviation that is not looked at
     assert end.n_evaluations == 2
     assert 0 < distance(problem, LAST, optimum.pose, end.pose) < SETTINGS.tolerance

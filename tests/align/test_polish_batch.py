@@ -14,7 +14,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from sta_mpi.align.multi_start import polish_best
-from sta_mpi.align.polish import PolishSettings, Pose, polish_pose, polish_steps
+from sta_mpi.align.polish import PolishSettings, Pose, bands_of, polish_pose, polish_steps
 from sta_mpi.align.polish_batch import OneByOne, polish_batch, run_together
 from sta_mpi.kernels.gather import gather_slices, prepare_gather
 from sta_mpi.kernels.polish import PoseBatch, make_layout, pack_samples
@@ -64,8 +64,7 @@ def angle_deg(one, other) -> float:
 
 
 def same(one, other) -> bool:
-    return all(np.array_equal(getattr(one, x), getattr(other, x))
-               for x in one.__dataclass_fields__)
+    return all(np.array_equal(x, y) for x, y in zip(one, other, strict=True))
 
 
 @pytest.fixture(params=["in lock step", "one after the other"])
@@ -99,7 +98,7 @@ def test_batch_finds_the_planted_poses():
 def test_searches_of_one_particle_run_together_as_alone():
     batch, truth = particles(24, 2, 5, "cpu")
     starts = [moved(truth[1], angle, 3) for angle in (1, 4, 8)]
-    found = run_together(batch, [(1, polish_steps(batch[1], s)) for s in starts])
+    found = run_together(batch, [(1, polish_steps(bands_of(batch[1]), s)) for s in starts])
     assert all(same(a, polish_pose(batch[1], s)) for a, s in zip(found, starts, strict=True))
 
 

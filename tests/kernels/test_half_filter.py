@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+from scipy.spatial.transform import Rotation
 
-from sta_mpi.kernels.half_filter import filter_and_shift, shift_stack
+from sta_mpi.kernels.half_filter import filter_and_shift, move_slices
+from sta_mpi.signal.fft import shift_slices
 
 
 def phases(n, shift_xy):
@@ -28,13 +30,19 @@ def test_filter_and_shift_is_the_product_of_its_factors(n):
 
 
 @pytest.mark.parametrize(("m", "n"), [(1, 6), (3, 33)])
-def test_shifted_stack_is_the_product_with_the_phases(m, n):
+def test_slices_move_with_what_their_rotation_makes_of_the_shift(m, n):
     rng = np.random.default_rng(n)
     shape = (m, n, n // 2 + 1)
     stack = (rng.normal(size=shape) + 1j * rng.normal(size=shape)).astype(np.complex64)
-    shift = rng.normal(0.0, 5.0, (m, 2))
+    rotation, shift = Rotation.random(m, rng=rng).as_matrix(), rng.normal(0.0, 5.0, 3)
     out = np.empty_like(stack)
-    shift_stack(stack, shift, out)
-    expected = stack * np.array([phases(n, s) for s in shift])
+    move_slices(stack, rotation, shift, -0.7, out)
+    expected = stack * np.array([phases(n, -0.7 * (R @ shift)[:2]) for R in rotation])
     np.testing.assert_allclose(out, expected, atol=1e-5)
     assert (out != expected).any()
+
+
+def test_slices_without_a_rotation_each_are_refused():
+    stack = np.ones((2, 6, 4), np.complex64)
+    with pytest.raises(ValueError, match=r"expected \(m, n, n//2\+1\) and \(m, 3, 3\)"):
+        shift_slices(stack, np.eye(3)[None], np.zeros(3), 1.0)

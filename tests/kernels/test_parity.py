@@ -17,7 +17,7 @@ from scipy.spatial.transform import Rotation
 
 from sta_mpi.kernels.back_project import back_project, frame_images
 from sta_mpi.kernels.back_project import reference as back_reference
-from sta_mpi.kernels.ctf import TiltPhases, ctf_image_stack, weigh_masked_samples
+from sta_mpi.kernels.ctf import TiltPhases, ctf_image_stack, masked_tilts, weigh_masked_samples
 from sta_mpi.kernels.ctf import reference as ctf_reference
 from sta_mpi.kernels.gather import gather_box, gather_slices, pack_volume
 from sta_mpi.kernels.gather import reference as gather_reference
@@ -114,7 +114,7 @@ def masked_error(device: str, n: int) -> float:
     limits = np.array([0.3 * n, 1.0, np.inf, 0.0])
     for phases, *more in ((plain,), (extra,), (plain, share, 0.5), (extra, share, 2.0, 5.0),
                           (plain, share, 0.5, np.inf, limits), (extra, None, 1.0, 5.0, limits)):
-        found = weigh_masked_samples(phases, xyz_A, parts, tilts, before, *more)
+        found = weigh_masked_samples(masked_tilts(phases, *parts), xyz_A, tilts, before, *more)
         if more and more[0] is None:
             more[0] = 1.0
         expected = ctf_reference.weigh_masked(phases, xyz_A, parts, tilts, before, *more)

@@ -7,6 +7,7 @@ from scipy.spatial.transform import Rotation
 from sta_mpi.kernels.gather import gather_box, gather_slices, pack_volume, prepare_gather
 from sta_mpi.kernels.gridding import correct_gridding, gridding_correction
 from sta_mpi.kernels.insert import insert_box, insert_slices
+from sta_mpi.kernels.planes import axes_of_slices
 from sta_mpi.signal.fft import FftPlans, radius_rft
 
 # blobs without any symmetry: xyz [px from the centre], height; all of one width
@@ -204,6 +205,11 @@ def test_gridding_factors_undo_linear_interpolation_of_a_point():
     assert gridding_correction(n, 2)[n // 2] == 1
 
 
+def test_axes_of_slices_are_the_first_two_rows_of_the_rotations_between():
+    rotation, R = (Rotation.random(n, rng=3).as_matrix() for n in (4, None))
+    np.testing.assert_allclose(axes_of_slices(rotation, R), (rotation @ R)[:, :2], atol=1e-15)
+
+
 def test_bad_shapes_and_bands_are_refused():
     volume = pack_volume(np.ones((8, 8, 5), np.complex64), 8, 3)
     sums = np.zeros((8, 8, 5, 4), np.float32)
@@ -217,8 +223,13 @@ def test_bad_shapes_and_bands_are_refused():
         gather_slices(volume, 1.5 * axes, 8, 3)
     with pytest.raises(ValueError, match="unit length"):
         insert_slices(sums, data, weight, np.nan * axes, 3)
-    with pytest.raises(ValueError, match="must not exceed"):
+    with pytest.raises(ValueError, match=r"from 0 to 4 .* and 2 "):
         insert_slices(sums, data, weight, axes, 3, pad=2)
+    for radius in (np.nan, -1.0, np.array([5.0])):
+        with pytest.raises(ValueError, match=r"from 0 to 4 .* and 4 "):
+            insert_slices(sums, data, weight, axes, radius)
+    with pytest.raises(ValueError, match=r"expected \(m, 3, 3\)"):
+        axes_of_slices(axes, np.eye(3))
     with pytest.raises(ValueError, match="expected both"):
         insert_slices(sums, data, weight[:, :, :4], axes, 3)
     with pytest.raises(ValueError, match="device is 'tpu'"):

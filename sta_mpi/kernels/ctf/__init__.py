@@ -8,12 +8,11 @@ from numpy.typing import NDArray
 from sta_mpi.kernels.ctf import cpu
 from sta_mpi.kernels.options import check_device
 
-__all__ = ["TiltPhases", "ctf_image_stack", "weigh_masked_samples"]
+__all__ = ["MaskedTilts", "TiltPhases", "ctf_image_stack", "masked_tilts", "weigh_masked_samples"]
 
 Real = NDArray[np.float32]
 Complex = NDArray[np.complex64]
 Floats = NDArray[np.float64]
-Parts = tuple[Real, Real, Real]
 
 _NO_SHARE, _NO_LIMITS, _NO_PHASE = np.zeros((0, 0), np.float32), np.zeros(0), np.zeros((0, 0))
 
@@ -75,10 +74,50 @@ def ctf_image_stack(coefficients: Floats, n: int, extra_cycles: Floats | None = 
     return out
 
 
-def weigh_masked_samples(phases: TiltPhases, xyz_A: Floats, parts: Parts,
-                         tilts: NDArray[np.intp], data: Complex, share: Real | None = None,
-                         data_scale: float = 1.0, reach_px: float = np.inf,
-                         limits_px: Floats | None = None) -> tuple[Complex, Real]:
+class MaskedTilts(NamedTuple):
+    """What the masked patches of the tilts of a series are weighed with; made by `masked_tilts`.
+
+    Parameters
+    ----------
+    coefficients, per_A, extra_cycles : see `TiltPhases`; extra_cycles is empty where there is none
+    static, noise, particle : (n_tilts, n, n//2+1) float32
+    """
+
+    coefficients: Floats
+    per_A: Floats
+    extra_cycles: Floats
+    static: Real
+    noise: Real
+    particle: Real
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of the images."""
+        return self.static.nbytes + self.noise.nbytes + self.particle.nbytes
+
+
+def masked_tilts(phases: TiltPhases, static: Real, noise: Real, particle: Real) -> MaskedTilts:
+    """The parts of all tilts of a series, checked once; ValueError where they do not fit."""
+    shape, n = static.shape, static.shape[1]
+    if shape != (len(static), n, n // 2 + 1) or noise.shape != shape or particle.shape != shape:
+        raise ValueError(f"parts have shapes {shape}, {noise.shape} and {particle.shape}, expected "
+                         "all (n_tilts, n, n//2+1)")
+    expected = (len(static), 5), (len(static), 3)
+    if (phases.coefficients.shape, phases.per_A.shape) != expected:
+        raise ValueError(f"coefficients have shape {phases.coefficients.shape} and those per Å "
+                         f"{phases.per_A.shape}, expected {expected[0]} and {expected[1]}")
+    extra = _NO_PHASE if phases.extra_cycles is None else _checked_extra(phases.extra_cycles, n)
+    coefficients, per_A = (np.ascontiguousarray(x, np.float64)
+                           for x in (phases.coefficients, phases.per_A))
+    static, noise, particle = (np.ascontiguousarray(x, np.float32)
+                               for x in (static, noise, particle))
+    return MaskedTilts(coefficients, per_A, extra, static, noise, particle)
+
+
+def weigh_masked_samples(of_series: MaskedTilts, xyz_A: Floats, tilts: NDArray[np.intp],
+                         data: Complex, share: Real | None = None, data_scale: float = 1.0,
+                         reach_px: float = np.inf, limits_px: Floats | None = None
+                         ) -> tuple[Complex, Real]:
     """The samples of masked patches times their factor, and their weights.
 
     With q = CTF^2 - 1/2, signal b = 1/2 + particle q and noise p = 1/2 + noise q the factor is
@@ -86,9 +125,8 @@ def weigh_masked_samples(phases: TiltPhases, xyz_A: Floats, parts: Parts,
 
     Parameters
     ----------
-    phases : TiltPhases                         of the CTF
+    of_series : MaskedTilts                     of the tilts of the series
     xyz_A : (3,) float64                        position of the particle
-    parts : three (n_tilts, n, n//2+1) float32  static, noise and particle of every tilt
     tilts : (m,) int                            whose tilts these are
     data : (m, n, n//2+1) complex64             C-ordered
     share : (n, n//2+1) float32 or None         factor of samples and weights
@@ -101,43 +139,26 @@ def weigh_masked_samples(phases: TiltPhases, xyz_A: Floats, parts: Parts,
     -------
     (m, n, n//2+1) complex64 and float32
     """
-    n, (n_tilts, *image) = data.shape[1], parts[0].shape
-    if data.shape != (len(tilts), *image) or image != [n, n // 2 + 1]:
-        raise ValueError(f"data have shape {data.shape}, parts {parts[0].shape}, expected "
-                         f"({len(tilts)}, n, n//2+1) and (n_tilts, n, n//2+1)")
+    n_tilts, *image = of_series.static.shape
+    if data.shape != (len(tilts), *image):
+        raise ValueError(f"data have shape {data.shape}, expected {(len(tilts), *image)}")
     if data.dtype != np.complex64 or not data.flags.c_contiguous:
         raise ValueError(f"data are {data.dtype}, expected C-ordered complex64")
-    _check_tilts(phases, parts, limits_px, n)
+    if limits_px is None:
+        limits_px = _NO_LIMITS
+    elif limits_px.shape != (n_tilts,):
+        raise ValueError(f"limits have shape {limits_px.shape}, expected {(n_tilts,)}")
     if share is None:
         share = _NO_SHARE
     elif share.shape != data.shape[1:]:
         raise ValueError(f"share has shape {share.shape}, expected {data.shape[1:]}")
     samples, weight = np.empty(data.shape, np.complex64), np.empty(data.shape, np.float32)
-    coefficients, per_A, extra = phases
     masked = data.view(np.float32)
     masked.flags.writeable = False    # data may be either, and each would be compiled for
-    if not cpu.weigh_masked(
-            coefficients, per_A, _NO_PHASE if extra is None else extra, xyz_A, tilts, *parts, share,
-            np.float32(data_scale), _NO_LIMITS if limits_px is None else limits_px, float(reach_px),
-            masked, samples.view(np.float32), weight):
+    if not cpu.weigh_masked(*of_series, xyz_A, tilts, share, np.float32(data_scale), limits_px,
+                            float(reach_px), masked, samples, weight):
         raise ValueError(f"tilts are {tilts}, expected numbers from 0 to {n_tilts - 1}")
     return samples, weight
-
-
-def _check_tilts(phases: TiltPhases, parts: Parts, limits_px: Floats | None, n: int) -> None:
-    """ValueError unless all is known of every tilt."""
-    n_tilts = len(parts[0])
-    if parts[1].shape != parts[0].shape or parts[2].shape != parts[0].shape:
-        raise ValueError(f"parts have shapes {[part.shape for part in parts]}, expected all "
-                         f"{parts[0].shape}")
-    if phases.coefficients.shape != (n_tilts, 5) or phases.per_A.shape != (n_tilts, 3):
-        raise ValueError(
-            f"coefficients have shape {phases.coefficients.shape} and those per Å "
-            f"{phases.per_A.shape}, expected {(n_tilts, 5)} and {(n_tilts, 3)}")
-    if limits_px is not None and limits_px.shape != (n_tilts,):
-        raise ValueError(f"limits have shape {limits_px.shape}, expected {(n_tilts,)}")
-    if phases.extra_cycles is not None:
-        _check_extra(phases.extra_cycles, n)
 
 
 def _phase(coefficients: Floats, n: int, extra_cycles: Floats | None) -> tuple[Floats, Floats]:
@@ -147,11 +168,11 @@ def _phase(coefficients: Floats, n: int, extra_cycles: Floats | None) -> tuple[F
         raise ValueError(f"coefficients have shape {coefficients.shape}, expected (m, 5)")
     if extra_cycles is None:
         return coefficients, _NO_PHASE
-    _check_extra(extra_cycles, n)
-    return coefficients, np.ascontiguousarray(extra_cycles, np.float64)
+    return coefficients, _checked_extra(extra_cycles, n)
 
 
-def _check_extra(extra_cycles: Floats, n: int) -> None:
+def _checked_extra(extra_cycles: Floats, n: int) -> Floats:
     if extra_cycles.shape != (n, n // 2 + 1):
         raise ValueError(f"extra_cycles has shape {extra_cycles.shape}, expected "
                          f"{(n, n // 2 + 1)}")
+    return np.ascontiguousarray(extra_cycles, np.float64)

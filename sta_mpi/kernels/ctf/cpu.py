@@ -51,14 +51,15 @@ def phases_at(coefficients, per_A, tilts, xyz_A):
 
 
 @cpu_kernel
-def weigh_masked(coefficients, per_A, extra_cycles, xyz_A, tilts, static, noise, particle, share,
-                 data_scale, limits_px, reach_px, masked, data, weight):
-    """Fill data (m, n, 2 (n//2+1)), masked times its factors, and weight; share may be empty.
+def weigh_masked(coefficients, per_A, extra_cycles, static, noise, particle, xyz_A, tilts, share,
+                 data_scale, limits_px, reach_px, masked, samples, weight):
+    """Fill samples, masked (m, n, 2 (n//2+1)) times its factors, and weight; share may be empty.
 
     Beyond reach_px, and a tilt's limit unless there are none, both are filled with zeros. False,
     with nothing filled, for a tilt that does not exist.
     """
     m, n, n_half = weight.shape
+    data = samples.view(np.float32)
     for p in range(m):
         if not 0 <= tilts[p] < len(static):
             return False

@@ -5,8 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sta_mpi.kernels.options import cpu_kernel
-from sta_mpi.kernels.planes import box_planes, slice_planes
+from sta_mpi.kernels.planes import box_planes, limited_slices
 
 Floats = NDArray[np.float64]
 
@@ -34,39 +33,29 @@ class InsertPlanes(NamedTuple):
 def planes_of_slices(n_sums: int, data: NDArray[np.complex64], weight: NDArray[np.float32],
                      slice_axes: Floats, r_max_px: float | Floats, pad: float) -> InsertPlanes:
     """Central slices for sums of edge `n_sums`; ValueError where shapes or sizes do not fit."""
-    return _checked(n_sums, data, weight, *slice_planes(slice_axes), r_max_px, pad)
+    radii = np.empty(len(slice_axes))
+    radii[:] = r_max_px
+    return _checked(n_sums, data, weight, *limited_slices(slice_axes, radii), pad)
 
 
 def planes_of_box(n_sums: int, data_rft: NDArray[np.complex64], weight: NDArray[np.float32],
                   R: Floats, r_max_px: float, pad: float) -> InsertPlanes:
     """A turned box for sums of edge `n_sums`; ValueError where shapes or sizes do not fit."""
-    return _checked(n_sums, data_rft, weight, *box_planes(R, data_rft.shape[1]), r_max_px, pad)
+    n = data_rft.shape[1]
+    return _checked(n_sums, data_rft, weight, *box_planes(R, n), np.full(n, float(r_max_px) ** 2),
+                    float(r_max_px), pad)
 
 
 def _checked(n_sums: int, data: NDArray[np.complex64], weight: NDArray[np.float32],
-             axes: Floats, kz: Floats, r_max_px: float | Floats, pad: float) -> InsertPlanes:
+             axes: Floats, kz: Floats, r2: Floats, highest_px: float, pad: float) -> InsertPlanes:
     n = data.shape[1]
-    r = np.empty(len(axes))
-    r[:] = r_max_px
-    r2, is_above_0, highest = _squares(r)
     if data.shape != (len(axes), n, n // 2 + 1) or weight.shape != data.shape:
         raise ValueError(
             f"data {data.shape} and weight {weight.shape}, expected both ({len(axes)}, n, n//2+1)")
-    if not (is_above_0 and highest <= n // 2 and highest * pad <= n_sums // 2):
+    if not (0.0 <= highest_px <= n // 2 and highest_px * pad <= n_sums // 2):
         raise ValueError(
-            f"r_max_px is {r_max_px} with pad {pad}: it must not exceed {n // 2} (data of {n} px) "
-            f"nor {n_sums // 2 / pad:g} (sums of {n_sums})")
+            f"r_max_px is {highest_px:g} with pad {pad}: it must be from 0 to {n // 2} (data of "
+            f"{n} px) and {n_sums // 2 / pad:g} (sums of {n_sums})")
     return InsertPlanes(np.ascontiguousarray(data, np.complex64),
                         np.ascontiguousarray(weight, np.float32), axes, kz, r2, float(pad))
 
-
-@cpu_kernel
-def _squares(r):
-    """Squares of radii (m,), whether none is below 0 or NaN, and the largest."""
-    squares = np.empty(len(r))
-    is_above_0, largest = True, 0.0
-    for i in range(len(r)):
-        squares[i] = r[i] * r[i]
-        is_above_0 &= r[i] >= 0.0
-        largest = max(largest, r[i])
-    return squares, is_above_0, largest

@@ -9,7 +9,7 @@ the volume. All particles of one box share a layout.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,8 +50,7 @@ class SampleLayout:
         return radius
 
 
-@dataclass(frozen=True)
-class PackedSamples:
+class PackedSamples(NamedTuple):
     """Data and weights of one particle, tilt after tilt in the order of a layout.
 
     Parameters
