@@ -90,20 +90,15 @@ class TiltSamples(NamedTuple):
         n = self.data_rft.shape[1]
         pad, low = n_sums / n, self.low
         radius = n // 2 - 1 if low is None else n / 2 - 0.5
-        insert_slices(sums, self.data_rft, self.weight_rft, axes, self._within(radius), pad)
+        insert_slices(sums, self.data_rft, self.weight_rft, axes, radius, pad,
+                      limits_px=self.limit_px)
         if low is not None:
-            insert_slices(sums, low.data_rft, low.weight_rft, axes,
-                          low._within(LOW_REACH_PX), pad / 2)
-
-    def _within(self, radius_px: float) -> float | NDArray[np.float64]:
-        """The radius up to which the tilts are inserted, at most this."""
-        if self.limit_px is None:
-            return radius_px
-        return np.minimum(self.limit_px, radius_px)
+            insert_slices(sums, low.data_rft, low.weight_rft, axes, LOW_REACH_PX, pad / 2,
+                          limits_px=low.limit_px)
 
     def centred(self, shift_xyz_px: NDArray[np.float64]) -> "TiltSamples":
         """Samples with a particle that lies at `shift_xyz_px` (tomogram axes) at the origin."""
-        if not shift_xyz_px.any():
+        if np.count_nonzero(shift_xyz_px) == 0:
             return self
         low = self.low
         if low is not None:

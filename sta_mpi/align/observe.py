@@ -106,12 +106,12 @@ class TiltObservation:
         is inserted.
         """
         n = self.transforms.shape[1]
-        of_box, of_low = shares(n, n_sums)
+        share, share_of_low = shares(n, n_sums)
         low = finer_rft2(self.plans, self.transforms, 2 * LOW_PX, LOW_PX)
-        return self._weighted(
-            self.model, self.transforms, n // 2, of_box, is_inserted=True)._replace(
-            low=self._weighted(self.model.coarser(n / LOW_PX), low, LOW_REACH_PX, of_low,
-                               is_inserted=True))
+        of_low_px = self._weighted(self.model.coarser(n / LOW_PX), low, LOW_REACH_PX, share_of_low,
+                                   is_inserted=True)
+        return self._weighted(self.model, self.transforms, n // 2, share, is_inserted=True,
+                              low=of_low_px)
 
     def _finer(self, size_px: int) -> Transforms:
         if size_px == self.transforms.shape[1]:
@@ -119,12 +119,13 @@ class TiltObservation:
         return finer_rft2(self.plans, self.transforms, size_px)
 
     def _weighted(self, model: TransferModel, transforms: Transforms, r_max_px: float,
-                  share: Share | None = None, is_inserted: bool = False) -> TiltSamples:
+                  share: Share | None = None, is_inserted: bool = False,
+                  low: TiltSamples | None = None) -> TiltSamples:
         limits_px = model.dose_limits_px(transforms.shape[1])
         data, weight = model.weigh(transforms, self.xyz_A, self.tilts, share, r_max_px,
                                    limits_px if is_inserted else None)
-        return TiltSamples(data, weight, self.rotation, self.tilts,
-                           limit_px=None if limits_px is None else limits_px[self.tilts])
+        return TiltSamples(data, weight, self.rotation, self.tilts, low,
+                           None if limits_px is None else limits_px[self.tilts])
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from sta_mpi.kernels.polish.climb import restrain
 from sta_mpi.kernels.polish.restraint import clipped, is_on_limit
 
 Floats = NDArray[np.float64]
@@ -113,9 +114,7 @@ class Restraint:
 
     def enter(self, rules: NDArray[np.void]) -> None:
         """Write priors and limits into records `kernels.polish.climb.RULES` (b,)."""
-        rules["R0"], rules["shift0"] = self._centre
-        rules["precision"], rules["limits"] = self._terms.precision, self._terms.limits
-        rules["is_free"] = self._terms.is_free
+        restrain(rules, *self._centre, *self._terms[:3])
 
     def clip(self, pose: Pose) -> Pose:
         """The pose itself, or the nearest one within the limits."""

@@ -11,22 +11,26 @@ from sta_mpi.kernels.options import cpu_kernel
 
 Floats = NDArray[np.float64]
 
+_NO_LIMITS = np.zeros(0)
+
 STRETCH = 1e-3
 """How much longer than 1 an axis may be: rotations read from text files are not exact."""
 
 
 def slice_planes(slice_axes: Floats) -> tuple[Floats, Floats]:
     """(axes (m, 3, 3), kz (m,)) of central slices with axes (m, 2, 3)."""
-    return limited_slices(slice_axes, np.zeros(len(slice_axes)))[:2]
+    return limited_slices(slice_axes, 0.0)[:2]
 
 
-def limited_slices(slice_axes: Floats, radii: Floats) -> tuple[Floats, Floats, Floats, float]:
-    """Central slices, each with a largest radius.
+def limited_slices(slice_axes: Floats, r_max_px: float, limits_px: Floats | None = None
+                   ) -> tuple[Floats, Floats, Floats, float]:
+    """Central slices, each with a radius that its samples may have.
 
     Parameters
     ----------
     slice_axes : (m, 2, 3) float64
-    radii : (m,) float64
+    r_max_px : float                  largest radius of all
+    limits_px : (m,) float64 or None  and of each slice
 
     Returns
     -------
@@ -36,7 +40,10 @@ def limited_slices(slice_axes: Floats, radii: Floats) -> tuple[Floats, Floats, F
     slice_axes = np.ascontiguousarray(slice_axes, np.float64)
     if slice_axes.ndim != 3 or slice_axes.shape[1:] != (2, 3):
         raise ValueError(f"slice_axes has shape {slice_axes.shape}, expected (m, 2, 3)")
-    axes, kz, squares, largest, stretch = _with_normal(slice_axes, radii)
+    limits_px = _NO_LIMITS if limits_px is None else limits_px
+    if limits_px.shape not in ((0,), (len(slice_axes),)):
+        raise ValueError(f"limits have shape {limits_px.shape}, expected ({len(slice_axes)},)")
+    axes, kz, squares, largest, stretch = _with_normal(slice_axes, float(r_max_px), limits_px)
     _check_length(stretch)
     return axes, kz, squares, largest
 
@@ -104,15 +111,16 @@ def _turned(rotation, R):
 
 
 @cpu_kernel
-def _with_normal(slice_axes, radii):
+def _with_normal(slice_axes, r_max_px, limits_px):
     """What `limited_slices` returns, axes with a third row of 0, and their largest stretch."""
-    axes = np.zeros((len(slice_axes), 3, 3))
+    m = len(slice_axes)
+    axes = np.zeros((m, 3, 3))
     axes[:, :2] = slice_axes
-    squares, largest = np.empty(len(radii)), 0.0
-    for i in range(len(radii)):
-        squares[i] = radii[i] * radii[i]
-        if not radii[i] <= largest:
-            largest = radii[i]
-        if not radii[i] >= 0.0:
-            return axes, np.zeros(len(axes)), squares, np.nan, _largest_stretch(axes)
-    return axes, np.zeros(len(axes)), squares, largest, _largest_stretch(axes)
+    squares, largest = np.empty(m), 0.0 if r_max_px >= 0.0 else np.nan
+    for i in range(m):
+        radius = r_max_px
+        if len(limits_px) > 0 and not limits_px[i] >= radius:    # so that NaN is not hidden
+            radius = limits_px[i]
+        squares[i] = radius * radius
+        largest = max(largest, radius) if radius >= 0.0 and largest == largest else np.nan
+    return axes, np.zeros(m), squares, largest, _largest_stretch(axes)

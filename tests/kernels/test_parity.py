@@ -72,9 +72,10 @@ def insert_error(device: str, n: int, n_sums: int, pad: float) -> float:
     shape = (2, n, n // 2 + 1)
     data, weight = complex_noise(rng, shape), rng.random(shape).astype(np.float32)
     errors = []
-    for radius in (r_max, np.array([r_max, 0.6 * r_max])):
+    for limits in (None, np.array([np.inf, 0.6 * r_max])):
         sums = np.zeros((n_sums, n_sums, n_sums // 2 + 1, 4), np.float32)
-        insert_slices(sums, data, weight, R[:, :2], radius, pad, device)
+        insert_slices(sums, data, weight, R[:, :2], r_max, pad, device, limits)
+        radius = r_max if limits is None else np.minimum(r_max, limits)
         errors.append(relative(sums, insert_reference.insert(
             n_sums, data, weight, pad, *slice_planes(R[:, :2]), radius)))
     if n <= 8:

@@ -225,9 +225,11 @@ def test_bad_shapes_and_bands_are_refused():
         insert_slices(sums, data, weight, np.nan * axes, 3)
     with pytest.raises(ValueError, match=r"from 0 to 4 .* and 2 "):
         insert_slices(sums, data, weight, axes, 3, pad=2)
-    for radius in (np.nan, -1.0, np.array([5.0])):
+    for radius, limit in ((np.nan, 3.0), (-1.0, 3.0), (5.0, 5.0), (3.0, np.nan), (3.0, -1.0)):
         with pytest.raises(ValueError, match=r"from 0 to 4 .* and 4 "):
-            insert_slices(sums, data, weight, axes, radius)
+            insert_slices(sums, data, weight, axes, radius, limits_px=np.array([limit]))
+    with pytest.raises(ValueError, match=r"limits have shape \(2,\), expected \(1,\)"):
+        insert_slices(sums, data, weight, axes, 3, limits_px=np.ones(2))
     with pytest.raises(ValueError, match=r"expected \(m, 3, 3\)"):
         axes_of_slices(axes, np.eye(3))
     with pytest.raises(ValueError, match="expected both"):

@@ -28,7 +28,8 @@ Floats = NDArray[np.float64]
 
 
 def insert_slices(acc: Real | DeviceSums, data: Complex, weight: Real, slice_axes: Floats,
-                  r_max_px: float | Floats, pad: float = 1.0, device: str = "cpu") -> None:
+                  r_max_px: float, pad: float = 1.0, device: str = "cpu",
+                  limits_px: Floats | None = None) -> None:
     """Add central slices to Fourier sums, in place.
 
     Parameters
@@ -38,16 +39,16 @@ def insert_slices(acc: Real | DeviceSums, data: Complex, weight: Real, slice_axe
     data : (m, n, n//2+1) complex64               half transforms, already weighted
     weight : (m, n, n//2+1) float32
     slice_axes : (m, 2, 3) float64                u, v: image axes x, y in the axes of the sums
-    r_max_px : float or (m,) float64              samples beyond are left out, of all slices or of
-                                                  each [index units]
+    r_max_px : float                              samples beyond are left out [index units]
     pad : float                                   index units of the sums per index unit of data
     device : "cpu" or "gpu"                       `DeviceSums` keeps the sums on the GPU
+    limits_px : (m,) float64 or None              and so are those beyond the limit of each slice
     """
     if isinstance(acc, DeviceSums):
-        acc.insert_slices(data, weight, slice_axes, r_max_px, pad)
+        acc.insert_slices(data, weight, slice_axes, r_max_px, pad, limits_px)
         return
     n = _checked_edge(acc)
-    _insert(acc, planes_of_slices(n, data, weight, slice_axes, r_max_px, pad), device)
+    _insert(acc, planes_of_slices(n, data, weight, slice_axes, r_max_px, pad, limits_px), device)
 
 
 def insert_box(acc: Real | DeviceSums, data_rft: Complex, weight: Real, R: Floats,

@@ -79,9 +79,10 @@ class DeviceSums:
         self._n_inserted = 0
 
     def insert_slices(self, data: Complex, weight: Real, slice_axes: Floats,
-                      r_max_px: float | Floats, pad: float = 1.0) -> None:
+                      r_max_px: float, pad: float = 1.0, limits_px: Floats | None = None) -> None:
         """Add central slices; arguments as for `kernels.insert.insert_slices`."""
-        self.insert(planes_of_slices(self.n, data, weight, slice_axes, r_max_px, pad), len(data))
+        self.insert(planes_of_slices(self.n, data, weight, slice_axes, r_max_px, pad, limits_px),
+                    len(data))
 
     def insert_box(self, data_rft: Complex, weight: Real, R: Floats, r_max_px: float,
                    pad: float = 1.0) -> None:

@@ -31,11 +31,10 @@ class InsertPlanes(NamedTuple):
 
 
 def planes_of_slices(n_sums: int, data: NDArray[np.complex64], weight: NDArray[np.float32],
-                     slice_axes: Floats, r_max_px: float | Floats, pad: float) -> InsertPlanes:
+                     slice_axes: Floats, r_max_px: float, pad: float,
+                     limits_px: Floats | None = None) -> InsertPlanes:
     """Central slices for sums of edge `n_sums`; ValueError where shapes or sizes do not fit."""
-    radii = np.empty(len(slice_axes))
-    radii[:] = r_max_px
-    return _checked(n_sums, data, weight, *limited_slices(slice_axes, radii), pad)
+    return _checked(n_sums, data, weight, *limited_slices(slice_axes, r_max_px, limits_px), pad)
 
 
 def planes_of_box(n_sums: int, data_rft: NDArray[np.complex64], weight: NDArray[np.float32],

@@ -60,6 +60,18 @@ _REJECTIONS = 8
 
 
 @cpu_kernel
+def restrain(rules, R0, shift0, precision, limits, is_free):
+    """Enter priors and limits into the rules of all bands."""
+    for i in range(len(rules)):
+        rules[i].R0[:] = R0
+        rules[i].shift0[:] = shift0
+        rules[i].precision[:] = precision
+        rules[i].limits[:] = limits
+        for j in range(6):
+            rules[i].is_free[j] = is_free[j]
+
+
+@cpu_kernel
 def take(state, rules, cross, power, gd, gw, H):
     """Go on with the sums of the pose that was asked for: ask for the next one, or end."""
     _take(state[0], rules[state[0].band], cross, power, gd, gw, H)

@@ -148,7 +148,8 @@ def pack_samples(data_rft: NDArray[np.complex64], weight_rft: NDArray[np.float32
     pick_samples(data_rft.reshape(m, -1), weight_rft.reshape(m, -1), n, layout.kx, layout.ky,
                  re, im, weight)
     if dtype == np.float32:
-        one = np.ones(m)
+        one = np.empty(m)
+        one.fill(1.0)
         return PackedSamples(re, im, weight, one, one)
     if dtype != np.float16:
         raise ValueError(f"dtype is {dtype}, expected float32 or float16")
