@@ -9,6 +9,7 @@ all steps in one call.
 Run: OMP_NUM_THREADS=1 python benchmarks/micro/bench_iteration.py
 """
 
+from collections.abc import Callable
 from functools import partial
 
 import numpy as np
@@ -106,9 +107,15 @@ class Iteration:
         self.insert(self.sum_samples())
 
 
-def repeat(case: int, times: int) -> None:
-    """All steps of CASES[case] that often: what benchmarks/scaling/outside_kernels.py samples."""
+def repeat(case: int, times: int, begin: Callable[[], object]) -> None:
+    """All steps of CASES[case], some times to warm up and, after `begin`, that often.
+
+    What benchmarks/scaling/outside_kernels.py samples.
+    """
     iteration = Iteration(*CASES[case])
+    for _ in range(times // 8 + 1):
+        iteration.whole()
+    begin()
     for _ in range(times):
         iteration.whole()
 

@@ -7,10 +7,10 @@ Needs perf (Debian's linux-perf) and the right to use it. Samples are taken 500 
 CPU time. A sample counts by the library, and in numpy by the function, that it was met in.
 
 *Engine*: one particle and round with the particle in memory, many times over
-(`benchmarks/micro/bench_iteration.py`), less a shorter run. Then, for each box and search, `align`
-on one rank, without its check, on all and on half of the particles of a simulated data set: the
-difference of the two is what particles cost, their cutting and the noise of the search included,
-without start, maps of a round, and figures.
+(`benchmarks/micro/bench_iteration.py`), sampled once it runs. Then, for each box and search,
+`align` on one rank, without its check, on all and on half of the particles of a simulated data set:
+the difference of the two is what particles cost, their cutting and the noise of the search
+included, without start, maps of a round, and figures.
 """
 
 import argparse
@@ -72,22 +72,26 @@ def samples(record: Path) -> Counter[str]:
     return found
 
 
-def recorded(arguments: list[str], record: Path) -> Counter[str]:
+def recorded(arguments: list[str], record: Path, *options: str, fds: tuple[int, ...] = ()
+             ) -> Counter[str]:
     """Run Python with arguments under perf; its samples by kind."""
-    subprocess.run(["perf", "record", "-F", str(HZ), "-e", "cpu-clock", "-o", str(record),
-                    sys.executable, *arguments], check=True,
+    subprocess.run(["perf", "record", "-F", str(HZ), "-e", "cpu-clock", "-o", str(record), *options,
+                    sys.executable, *arguments], check=True, pass_fds=fds,
                    capture_output=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
     return samples(record)
 
 
-def engine(case: int, many: int, record: Path) -> tuple[int, Counter[str]]:
-    """Rounds of a particle and samples by which a long run of the engine exceeds a short one."""
-    few = many // 8
-    code = "import sys; sys.path.insert(0, sys.argv[1]); import bench_iteration; "
-    found = [recorded(["-c", f"{code} bench_iteration.repeat({case}, {n})", str(MICRO)], record)
-             for n in (1, few, many)]   # the first one compiles what is new to this machine
-    found[2].subtract(found[1])
-    return many - few, found[2]
+def engine(case: int, rounds: int, record: Path) -> tuple[int, Counter[str]]:
+    """Rounds of a particle and their samples, which begin when the engine says so."""
+    reads, writes = os.pipe()
+    code = ("import os, sys; sys.path.insert(0, sys.argv[1]); import bench_iteration; "
+            f"bench_iteration.repeat({case}, {rounds}, lambda: os.write({writes}, b'enable\\n'))")
+    try:
+        return rounds, recorded(["-c", code, str(MICRO)], record, "--delay=-1",
+                                f"--control=fd:{reads}", fds=(reads, writes))
+    finally:
+        os.close(reads)
+        os.close(writes)
 
 
 def half_of(particles: Path, output: Path) -> None:

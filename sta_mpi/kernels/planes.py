@@ -115,7 +115,10 @@ def _with_normal(slice_axes, r_max_px, limits_px):
     """What `limited_slices` returns, axes with a third row of 0, and their largest stretch."""
     m = len(slice_axes)
     axes = np.zeros((m, 3, 3))
-    axes[:, :2] = slice_axes
+    for i in range(m):
+        for j in range(2):
+            for k in range(3):
+                axes[i, j, k] = slice_axes[i, j, k]
     squares, largest = np.empty(m), 0.0 if r_max_px >= 0.0 else np.nan
     for i in range(m):
         radius = r_max_px

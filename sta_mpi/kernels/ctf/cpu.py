@@ -42,9 +42,10 @@ def phases_at(coefficients, per_A, tilts, xyz_A):
     """Coefficients (m, 5) of `tilts` (m,) at a position; see `TiltPhases`."""
     out = np.empty((len(tilts), 5))
     for p in range(len(tilts)):
-        out[p] = coefficients[tilts[p]]
-        slope = per_A[tilts[p]]
-        more = slope[0] * xyz_A[0] + slope[1] * xyz_A[1] + slope[2] * xyz_A[2]
+        t = tilts[p]
+        for i in range(5):
+            out[p, i] = coefficients[t, i]
+        more = per_A[t, 0] * xyz_A[0] + per_A[t, 1] * xyz_A[1] + per_A[t, 2] * xyz_A[2]
         out[p, 0] += more
         out[p, 2] += more
     return out

@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sta_mpi.kernels.options import cpu_kernel
-from sta_mpi.kernels.polish.restraint import log_prior, step_between
+from sta_mpi.kernels.polish.restraint import has_prior, log_prior, step_between
 from sta_mpi.kernels.polish.state import judge, next_pose
-from sta_mpi.kernels.polish.step import fisher_step, product, step_length
+from sta_mpi.kernels.polish.step import fisher_step, product, put, put_matrix, step_length
 
 ASKS, CONVERGED, STOPPED = 0, 1, 2
 """Stages: sums are asked for; ended near an optimum; ended elsewhere."""
@@ -63,12 +63,12 @@ _REJECTIONS = 8
 def restrain(rules, R0, shift0, precision, limits, is_free):
     """Enter priors and limits into the rules of all bands."""
     for i in range(len(rules)):
-        rules[i].R0[:] = R0
-        rules[i].shift0[:] = shift0
-        rules[i].precision[:] = precision
-        rules[i].limits[:] = limits
-        for j in range(6):
-            rules[i].is_free[j] = is_free[j]
+        rule = rules[i]
+        put_matrix(R0, rule.R0)
+        put(shift0, rule.shift0)
+        put(precision, rule.precision)
+        put(limits, rule.limits)
+        put(is_free, rule.is_free)
 
 
 @cpu_kernel
@@ -87,8 +87,8 @@ def _go_on(at, rules):
     if band < len(rules):
         at.band = band
         at.is_known = 0
-        at.next_R[:] = at.R
-        at.next_shift[:] = at.shift
+        put_matrix(at.R, at.next_R)
+        put(at.shift, at.next_shift)
         at.stage = ASKS
 
 
@@ -113,13 +113,13 @@ def _take(at, rule, cross, power, gd, gw, H):
     # on kinks of the interpolant steps of 0.1 standard deviations may go on, to and fro
     is_end = at.is_known != 0 and (at.length < rule.tolerance or abs(gain) < small_gain)
     if at.is_known == 0 or gain > 0.0 or (is_end and gain >= -small_gain):
-        at.R[:] = at.next_R
-        at.shift[:] = at.next_shift
+        put_matrix(at.next_R, at.R)
+        put(at.next_shift, at.shift)
         at.cross, at.power, at.grey_scale = cross, power, s
         at.score, at.log_prior = score, prior
-        at.gradient[:] = gradient
-        at.information[:] = information
-        at.information_all[:] = with_prior
+        put(gradient, at.gradient)
+        put_matrix(information, at.information)
+        put_matrix(with_prior, at.information_all)
     if at.is_known == 0:
         at.is_known = 1
         _begin(at, rule)
@@ -183,8 +183,8 @@ def _propose(at, rule):
         return
     if at.whole != at.whole:
         at.whole = length
-    at.next_R[:] = R
-    at.next_shift[:] = shift
+    put_matrix(R, at.next_R)
+    put(shift, at.next_shift)
     at.length = length
     if at.damping == 0.0 and (length < rule.tolerance
                               or length * length < rule.left * rule.tolerance * at.before):
@@ -221,11 +221,11 @@ def _foresee(at, rule):
     for i in range(6):
         objective += at.gradient[i] * step[i]
     prior = 0.0
-    if rule.precision.any():
+    if has_prior(rule.precision):
         prior = log_prior(rule.R0, rule.shift0, at.next_R, at.next_shift, rule.precision)[0]
     at.score, at.log_prior = objective - prior, prior
-    at.R[:] = at.next_R
-    at.shift[:] = at.next_shift
+    put_matrix(at.next_R, at.R)
+    put(at.next_shift, at.shift)
 
 
 @cpu_kernel

@@ -125,7 +125,10 @@ def pose_sums(volume, row, plane, reach, axes, cycles, dre, dim, w, kx, ky, coun
     cells = np.zeros(CHUNK + AHEAD, np.int64)
     sums = np.zeros(n_sums * LANES, np.float32)
     total = np.zeros((len(axes), n_sums * LANES))
-    for start in range(0, count.max(), CHUNK):
+    most = 0
+    for f in range(len(axes)):
+        most = max(most, count[f])
+    for start in range(0, most, CHUNK):
         for f in range(len(axes)):
             stop = min(start + CHUNK, count[f])
             if stop <= start:

@@ -60,6 +60,12 @@ def tilt_from(R0, R):
 
 
 @cpu_kernel
+def has_prior(precision):
+    """Whether any of the precisions (3,) is not 0."""
+    return precision[0] != 0.0 or precision[1] != 0.0 or precision[2] != 0.0
+
+
+@cpu_kernel
 def log_prior(R0, shift0, R, shift, precision):
     """(log prior, gradient (6,), information (6, 6)) of a pose.
 
@@ -99,17 +105,23 @@ def clipped(R0, shift0, R, shift, limits):
     angle, x, y, sine = tilt_from(R0, R)
     if angle > limits[2]:
         back = (angle - slack * limits[2]) / sine if sine > _TINY else 0.0
-        turn = np.array([-y * back, x * back, 0.0])
+        turn = np.zeros(3)
+        turn[0], turn[1] = -y * back, x * back
         if sine <= _TINY:
             turn[0] = angle - slack * limits[2]
         R, was_outside = turned(R, turn), True
     away = step_between(R0, shift0, R, shift)
     size = math.sqrt(away[0] ** 2 + away[1] ** 2 + away[2] ** 2)
     if size > limits[0]:
-        R, was_outside = turned(R0, away[:3] * (slack * limits[0] / size)), True
+        for i in range(3):
+            away[i] *= slack * limits[0] / size
+        R, was_outside = turned(R0, away), True
     size = math.sqrt(away[3] ** 2 + away[4] ** 2 + away[5] ** 2)
     if size > limits[1]:
-        shift, was_outside = shift0 + away[3:] * (slack * limits[1] / size), True
+        moved = np.empty(3)
+        for i in range(3):
+            moved[i] = shift0[i] + away[3 + i] * (slack * limits[1] / size)
+        shift, was_outside = moved, True
     return R, shift, was_outside
 
 

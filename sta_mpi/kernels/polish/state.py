@@ -3,8 +3,8 @@
 import numpy as np
 
 from sta_mpi.kernels.options import cpu_kernel
-from sta_mpi.kernels.polish.restraint import clipped, log_prior, step_between
-from sta_mpi.kernels.polish.step import log_likelihood, proposal, step_length
+from sta_mpi.kernels.polish.restraint import clipped, has_prior, log_prior, step_between
+from sta_mpi.kernels.polish.step import log_likelihood, proposal, put_matrix, step_length
 
 
 @cpu_kernel
@@ -16,11 +16,14 @@ def judge(cross, power, gd, gw, H, grey_scale, R0, shift0, precision, is_free, R
     it stays where it is, and the others go to their optimum at that value.
     """
     score, s, gradient, information = log_likelihood(cross, power, gd, gw, H, grey_scale)
-    prior, with_prior = 0.0, information.copy()
-    if precision.any():
+    prior, with_prior = 0.0, np.empty((6, 6))
+    put_matrix(information, with_prior)
+    if has_prior(precision):
         prior, slope, curvature = log_prior(R0, shift0, R, shift, precision)
-        gradient += slope
-        with_prior += curvature
+        for i in range(6):
+            gradient[i] += slope[i]
+            for j in range(6):
+                with_prior[i, j] += curvature[i, j]
     for i in range(6):
         if not is_free[i]:
             gradient[i] = 0.0
@@ -39,7 +42,7 @@ def next_pose(R, shift, gradient, information, damping, largest_turn_rad, larges
     """
     R_new, shift_new, length = proposal(R, shift, gradient, information, damping,
                                         largest_turn_rad, largest_move_px)
-    if np.isfinite(limits).any():
+    if limits[0] < np.inf or limits[1] < np.inf or limits[2] < np.inf:
         R_new, shift_new, was_outside = clipped(R0, shift0, R_new, shift_new, limits)
         if was_outside:
             length = step_length(step_between(R, shift, R_new, shift_new), information)

@@ -1,6 +1,8 @@
 """Small dense algebra of a pose search, compiled: a step costs less than the samples of a band.
 
-Six parameters: a rotation vector about the particle's own axes [rad] and a shift [px].
+Six parameters: a rotation vector about the particle's own axes [rad] and a shift [px]. Loops and
+not expressions of arrays, which take numba half a second each to compile, wherever they are
+inlined.
 """
 
 import math
@@ -76,7 +78,9 @@ def fisher_step(gradient, information, damping, largest_turn_rad, largest_move_p
         step[i] *= scale[i]
     turn = math.sqrt(step[0] ** 2 + step[1] ** 2 + step[2] ** 2)
     move = math.sqrt(step[3] ** 2 + step[4] ** 2 + step[5] ** 2)
-    step /= max(1.0, max(turn / largest_turn_rad, move / largest_move_px))
+    excess = max(1.0, max(turn / largest_turn_rad, move / largest_move_px))
+    for i in range(6):
+        step[i] /= excess
     return step, step_length(step, information)
 
 
@@ -123,4 +127,22 @@ def turned(R, rotvec):
 def proposal(R, shift, gradient, information, damping, largest_turn_rad, largest_move_px):
     """(R, shift, length) after a step of `fisher_step` from a pose."""
     step, length = fisher_step(gradient, information, damping, largest_turn_rad, largest_move_px)
-    return turned(R, step), shift + step[3:], length
+    moved = np.empty(3)
+    for i in range(3):
+        moved[i] = shift[i] + step[3 + i]
+    return turned(R, step), moved, length
+
+
+@cpu_kernel
+def put(values, out):
+    """Fill out (m,) with values (m,)."""
+    for i in range(len(out)):
+        out[i] = values[i]
+
+
+@cpu_kernel
+def put_matrix(values, out):
+    """Fill out (m, n) with values (m, n)."""
+    for i in range(out.shape[0]):
+        for j in range(out.shape[1]):
+            out[i, j] = values[i, j]
