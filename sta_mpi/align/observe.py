@@ -108,10 +108,10 @@ class TiltObservation:
         n = self.transforms.shape[1]
         share, share_of_low = shares(n, n_sums)
         low = finer_rft2(self.plans, self.transforms, 2 * LOW_PX, LOW_PX)
-        of_low_px = self._weighted(self.model.coarser(n / LOW_PX), low, LOW_REACH_PX, share_of_low,
-                                   is_inserted=True)
+        coarse = self._weighted(self.model.coarser(n / LOW_PX), low, LOW_REACH_PX, share_of_low,
+                                is_inserted=True)
         return self._weighted(self.model, self.transforms, n // 2, share, is_inserted=True,
-                              low=of_low_px)
+                              low=coarse)
 
     def _finer(self, size_px: int) -> Transforms:
         if size_px == self.transforms.shape[1]:

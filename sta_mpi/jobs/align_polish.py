@@ -18,6 +18,7 @@ from sta_mpi.align.pose import Restraint
 from sta_mpi.align.posterior import log_evidence, mode_weights, retained
 from sta_mpi.align.reference import Reference
 from sta_mpi.align.settle import outlook_steps
+from sta_mpi.data import TiltSeries
 from sta_mpi.errors import ParticleError
 from sta_mpi.geometry.symmetry import symmetry_matrices
 from sta_mpi.jobs.align_global import GlobalStarts
@@ -226,14 +227,18 @@ class PolishSearcher:
         i_series = int(setup.inputs.particles.i_tomo[particle.row])
         key = i_series, samples.tilts.tobytes()
         if key not in self._bands:
-            series = setup.inputs.series[i_series]
-            limits = dose_limits(
-                series.pre_dose_e_per_A2[samples.tilts], setup.sizes.box_px, setup.sizes.voxel_A,
-                DOSE_SHARE, series.b_factor_per_dose_A2, series.ctf_b_factor_A2[samples.tilts])
-            count = (sample_counts(self._tilt_layout, limits)
-                     if setup.parameters.dose_weighting else None)
-            self._bands[key] = bands_of(problem, self._settings, count)
+            self._bands[key] = bands_of(problem, self._settings,
+                                        self._counts(setup.inputs.series[i_series], samples.tilts))
         return self._bands[key]
+
+    def _counts(self, series: TiltSeries, tilts: NDArray[np.intp]) -> NDArray[np.int64] | None:
+        """Samples of each of `tilts` that its dose leaves; None: all."""
+        setup = self._setup
+        if not setup.parameters.dose_weighting:
+            return None
+        return sample_counts(self._tilt_layout, dose_limits(
+            series.pre_dose_e_per_A2[tilts], setup.sizes.box_px, setup.sizes.voxel_A, DOSE_SHARE,
+            series.b_factor_per_dose_A2, series.ctf_b_factor_A2[tilts]))
 
     def _polish(self, bands: Bands, k: int, starts: list[Pose], around: Pose, is_kept: bool
                 ) -> Generator[Asked, None, list[_Candidate]]:
