@@ -40,8 +40,9 @@ def limited_slices(slice_axes: Floats, r_max_px: float, limits_px: Floats | None
     slice_axes = np.ascontiguousarray(slice_axes, np.float64)
     if slice_axes.ndim != 3 or slice_axes.shape[1:] != (2, 3):
         raise ValueError(f"slice_axes has shape {slice_axes.shape}, expected (m, 2, 3)")
-    limits_px = _NO_LIMITS if limits_px is None else limits_px
-    if limits_px.shape not in ((0,), (len(slice_axes),)):
+    if limits_px is None:
+        limits_px = _NO_LIMITS
+    elif limits_px.shape != (len(slice_axes),):
         raise ValueError(f"limits have shape {limits_px.shape}, expected ({len(slice_axes)},)")
     axes, kz, squares, largest, stretch = _with_normal(slice_axes, float(r_max_px), limits_px)
     _check_length(stretch)

@@ -1,8 +1,8 @@
 """Small dense algebra of a pose search, compiled: a step costs less than the samples of a band.
 
 Six parameters: a rotation vector about the particle's own axes [rad] and a shift [px]. Loops and
-not expressions of arrays, which take numba half a second each to compile, wherever they are
-inlined.
+not expressions of arrays, which take numba some tenths of a second each to compile, wherever
+they are inlined.
 """
 
 import math
