@@ -107,13 +107,11 @@ class RoundLoop:
                    setup.sizes.voxel_A)
         state.columns = columns
         state.references = shared_references(maps, runtime)
-        fsc, resolution = runtime.bcast(None if maps[0] is None else (
-            np.stack([m.fsc.corrected for m in maps]),
-            np.fmin.reduce([m.fsc.resolution_A() for m in maps])))
-        state.fsc = fsc
+        state.fsc, of_maps = runtime.bcast(None if maps[0] is None else (
+            np.stack([m.fsc.corrected for m in maps]), fsc_numbers(maps)))
         state.history.append({
             **round_summary(before_R, before_offset, state, aligned, search),
-            "resolution_A": float(resolution), **numbers})
+            **of_maps, **numbers})
         state.round_done = search.i_round + 1
         if search.noise_gain is not None:
             state.excess[state.round_done] = excess_noise(search)
@@ -178,6 +176,12 @@ class RoundLoop:
         result = run_stage(job, self.folder, self.runtime, search.parameters, None,
                            holders=job.sample.holders(self.holders))
         return summarise(result.outputs)
+
+
+def fsc_numbers(maps: list[Maps]) -> dict[str, float]:
+    """Resolution and shell that the FSC of the best class reaches."""
+    return {"resolution_A": float(np.fmin.reduce([m.fsc.resolution_A() for m in maps])),
+            "crossing_shell": float(np.fmax.reduce([m.fsc.mean_crossing_shell() for m in maps]))}
 
 
 def round_summary(before_R: Floats, before_offset: Floats, state: LoopPoses,

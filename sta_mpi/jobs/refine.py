@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sta_mpi.align.convergence import has_converged, judge, shell
+from sta_mpi.align.convergence import has_converged, is_worse, judge, shell
 from sta_mpi.align.grid_search import Band
 from sta_mpi.errors import UsageError
 from sta_mpi.formats.relion_priors import prior_orientations
@@ -25,7 +25,7 @@ from sta_mpi.geometry.sampling import (
     shift_grid,
 )
 from sta_mpi.jobs.align import GLOBAL_ORDER, search_kind
-from sta_mpi.jobs.align_loop import RoundLoop, open_store, shared_references
+from sta_mpi.jobs.align_loop import RoundLoop, fsc_numbers, open_store, shared_references
 from sta_mpi.jobs.align_search import Search, has_priors
 from sta_mpi.jobs.align_state import LoopPoses, pack, start_state, unpack
 from sta_mpi.jobs.average import AverageJob
@@ -139,7 +139,7 @@ def _rounds(parameters: RefineParameters, setup: Setup, options: MapOptions, loo
             if parameters.accept_if_better:
                 entry["accepted"], entry["finished"] = 0.0, 1.0
                 trial = replace(state, history=trial.history, round_done=trial.round_done)
-        elif has_converged(_accepted(trial), span_A, _first_shell(parameters, trial, span_A)):
+        elif has_converged(_accepted(trial), span_A, _before(parameters, trial)):
             entry["finished"] = 1.0
         state = trial
         loop.checkpoints.save_state(loop.runtime, *pack(state))
@@ -153,7 +153,7 @@ def _given_if_better(parameters: RefineParameters, setup: Setup, state: LoopPose
     span_A = setup.sizes.box_px * setup.sizes.voxel_A
     if not (start and rounds and parameters.accept_if_better):
         return state
-    if shell(rounds[-1], span_A) >= shell(start[0], span_A) - 1.0:
+    if not is_worse(rounds[-1], start[0], span_A):
         return state
     given = setup.inputs.particles
     state.history[-1]["given_kept"] = 1.0
@@ -165,10 +165,10 @@ def _accepted(state: LoopPoses) -> list[dict[str, float]]:
     return [h for h in state.history if h["round"] > 0 and h.get("accepted", 1.0) > 0]
 
 
-def _first_shell(parameters: RefineParameters, state: LoopPoses, span_A: float) -> float:
-    """Shell of the given poses' FSC where the first round begins there, else 0."""
+def _before(parameters: RefineParameters, state: LoopPoses) -> dict[str, float] | None:
+    """What the given poses reached where the first round begins there."""
     start = [h for h in state.history if h["round"] == 0]
-    return shell(start[0], span_A) if parameters.start_at_fsc and start else 0.0
+    return start[0] if parameters.start_at_fsc and start else None
 
 
 def _is_finished(state: LoopPoses) -> bool:
@@ -187,12 +187,12 @@ def _start(parameters: RefineParameters, setup: Setup, options: MapOptions, loop
         maps = _average(job, loop, loop.first_memory(_empty_search(parameters, setup)))
         if maps is not None:
             write_maps(loop.folder.path, maps, "round00_")
-        baseline = loop.runtime.bcast(None if maps is None else float(maps.fsc.resolution_A()))
+        baseline = loop.runtime.bcast(None if maps is None else fsc_numbers([maps]))
         if references is None:
             references = shared_references([maps], loop.runtime)
     state = start_state(setup, references)
     if baseline is not None:
-        state.history.append({"round": 0.0, "resolution_A": baseline})
+        state.history.append({"round": 0.0, **baseline})
     return state
 
 
@@ -265,9 +265,9 @@ def make_search(state: LoopPoses, parameters: RefineParameters, setup: Setup,
 def _band(parameters: RefineParameters, state: LoopPoses, box: int, voxel_A: float) -> Band:
     """The first round's low-pass, then as far as the FSC of the last accepted round."""
     span_A = box * voxel_A
-    rounds = _accepted(state)
-    r_max = (shell(rounds[-1], span_A) if rounds
-             else _first_shell(parameters, state, span_A) or span_A / parameters.lowpass_A)
+    rounds, before = _accepted(state), _before(parameters, state)
+    last = rounds[-1] if rounds else before
+    r_max = span_A / parameters.lowpass_A if last is None else shell(last, span_A)
     r_min = 0.0 if parameters.highpass_A is None else span_A / parameters.highpass_A
     return Band(r_min, float(np.clip(r_max, max(LEAST_SHELLS, r_min + 1),
                                      box // 2 - WIDEST)))

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sta_mpi.align.convergence import shell
+from sta_mpi.align.convergence import is_worse
 from sta_mpi.align.half_sets import collapsed_share, shared_share
 from sta_mpi.formats.containers import write_h5
 from sta_mpi.formats.mrc_write import write_mrc
@@ -114,7 +114,7 @@ def _warnings(setup: Setup, state: LoopPoses, span_A: float) -> list[str]:
                             f"{entry.get('unseen_gain', float('nan')):+.2f}): {end}.")
     start = [h for h in state.history if h["round"] == 0]
     rounds = [h for h in state.history if h["round"] > 0 and h.get("accepted", 1.0) > 0]
-    if start and rounds and shell(rounds[-1], span_A) < shell(start[0], span_A) - 1:
+    if start and rounds and is_worse(rounds[-1], start[0], span_A):
         end = ("the given poses were kept (scores.h5 tells of the search)"
                if state.history[-1].get("given_kept", 0.0) > 0
                else "the new poses were kept (--no-accept-if-better)")

@@ -25,12 +25,16 @@ def round_section(folder: JobFolder, sizes: MapSizes, history: list[dict[str, fl
                 "taken back" if h.get("accepted", 1.0) == 0 else
                 "worse, but kept" if h.get("worse", 0.0) > 0 else
                 "accepted, converged" if h.get("finished", 0.0) > 0 else "accepted")
-        rows.append([_name(int(h["round"])), h["resolution_A"], h.get("unseen_gain"), fate])
+        rows.append([_name(int(h["round"])), h["resolution_A"], h.get("crossing_shell"),
+                     h.get("unseen_gain"), fate])
     return Section("Course of the refinement", tables=[Table(
         "Rounds and what became of them",
-        ["round", "resolution [Å]", "gain on unseen tilts [log-lik.]", "fate"], rows,
-        "Unseen tilts: every fifth tilt of a sample of particles is kept from a search and "
-        "scored with the other half's reference; values below about -1.5 mean overfitting.")],
+        ["round", "resolution [Å]", "FSC reaches [shell]", "gain on unseen tilts [log-lik.]",
+         "fate"], rows,
+        "FSC reaches: mean crossing of thresholds from half of 0.143 to twice it, by which rounds "
+        "are compared. Unseen tilts: every fifth tilt of a sample of particles is kept from a "
+        "search and scored with the other half's reference; values below about -1.5 mean "
+        "overfitting.")],
         figures=[Figure(
             "FSC by round", fsc_curves.later(curves, sizes.voxel_A, sizes.box_px),
             "Corrected for the mask. Curves should move to the right and then lie on each other.")])

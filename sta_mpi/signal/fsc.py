@@ -61,6 +61,10 @@ class FscResult:
         """Resolution [A] of the corrected curve; see `resolution_A`."""
         return resolution_A(self.corrected, self.voxel_A, self.box_px, threshold, rule)
 
+    def mean_crossing_shell(self, threshold: float = 0.143) -> float:
+        """Shell that the corrected curve reaches; see `mean_crossing_shell`."""
+        return mean_crossing_shell(self.corrected, threshold)
+
 
 def fsc(map1: Volume, map2: Volume) -> Floats:
     """FSC of two maps.
@@ -205,6 +209,35 @@ def resolution_shell(curve: ArrayLike, threshold: float = 0.143, rule: str = "la
         raise ValueError(f"rule is '{rule}', expected 'last_shell' or 'interpolated'")
     high, low = values[last], values[last + 1]
     return last + float((high - threshold) / (high - low))
+
+
+def mean_crossing_shell(curve: ArrayLike, threshold: float = 0.143) -> float:
+    """Shell at which a curve falls, averaged over thresholds from half the given one to twice it.
+
+    Within a few shells of `resolution_shell`, and steady: where a curve lies along the threshold,
+    changes of 0.003 move the crossing by two shells, this mean by less than 0.1. For comparing
+    maps of the same data, not for stating a resolution.
+
+    The mean over thresholds of the number of shells above them is a sum over shells,
+
+        sum_s clip((F_s - t / 2) / (2 t - t / 2), 0, 1)    up to the first F_s < t / 2.
+
+    Parameters
+    ----------
+    curve : (n//2+1,)
+    threshold : t
+
+    Returns
+    -------
+    float in shells, 0 to n // 2; NaN for a curve that is not available (all NaN)
+    """
+    values = np.asarray(curve, np.float64)[1:]
+    if np.isnan(values).all():
+        return float("nan")
+    low, high = threshold / 2, 2 * threshold
+    below = np.flatnonzero(values < low)
+    end = int(below[0]) if below.size else len(values)
+    return float(np.clip((values[:end] - low) / (high - low), 0.0, 1.0).sum())
 
 
 def resolution_A(

@@ -9,6 +9,7 @@ from sta_mpi.signal.fsc import (
     fsc,
     fsc_masked,
     fsc_weight,
+    mean_crossing_shell,
     phase_randomise,
     resolution_A,
     resolution_shell,
@@ -189,6 +190,34 @@ def test_resolution_of_a_known_curve_by_both_rules():
     assert resolution_shell(curve, 0.5) == 2.0
     assert resolution_shell(np.ones(9)) == 8.0
     assert resolution_A(np.array([1.0, 0.0, 0.0]), 2.0, 4) == float("inf")
+
+
+def test_mean_crossing_is_the_mean_of_crossings_over_thresholds():
+    rng = np.random.default_rng(3)
+    curve = np.sort(rng.uniform(0.0, 1.0, 60))[::-1]
+    thresholds = np.linspace(0.1, 0.4, 200_001)
+    shells_above = [np.count_nonzero(curve[1:] >= t) for t in thresholds]
+    assert mean_crossing_shell(curve, 0.2) == pytest.approx(np.mean(shells_above), abs=1e-3)
+
+
+def test_mean_crossing_of_a_step_is_its_shell_and_what_returns_after_it_counts_for_nothing():
+    curve = [1.0, 1.0, 1.0, 0.9, 0.05, 0.6, 0.6, 0.0]
+    assert mean_crossing_shell(curve) == resolution_shell(curve) == 3.0
+    assert mean_crossing_shell([1.0, 0.9, 0.9, 0.9]) == 3.0
+    assert mean_crossing_shell([1.0, 0.05, 0.9]) == 0.0
+    assert np.isnan(mean_crossing_shell([np.nan] * 5))
+
+
+def test_mean_crossing_scatters_less_than_the_crossing_of_one_threshold():
+    # a curve that lies along the threshold for some shells, with the scatter of an FSC
+    shells = np.arange(97)
+    smooth = np.clip(0.143 - 0.03 * (shells - 82) + 0.03 * np.tanh(shells - 82.0), 0.0, 1.0)
+    rng = np.random.default_rng(4)
+    curves = smooth + rng.normal(0.0, 0.003, (400, 97))
+    means = [mean_crossing_shell(c) for c in curves]
+    assert np.std(means) < 0.3 * np.std([resolution_shell(c) for c in curves])
+    one_shell_on = np.concatenate([[1.0], smooth[:-1]])
+    assert mean_crossing_shell(one_shell_on) - mean_crossing_shell(smooth) == pytest.approx(1.0)
 
 
 def test_curve_that_is_not_available_claims_no_resolution():
