@@ -3,7 +3,9 @@
 At a pose with gradient g and information I, a quadratic log-likelihood has its optimum
 I^-1 g away, sqrt(g^T I^-1 g) standard deviations far and half the square of that higher. A
 pose whose optimum is within a small share of a standard deviation gains nothing that the
-noise would not hide; skipping it costs at most the gain that is returned here.
+noise would not hide; skipping it costs at most the gain that is returned here. One that is some
+standard deviations away is polished on from that look, without the bands before: they would not
+contradict it (docs/decisions/0111).
 """
 
 from collections.abc import Generator
@@ -12,7 +14,17 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from sta_mpi.align.polish import Asked, PolishResult, Pose, look_at, run_steps
+from sta_mpi.align.polish import (
+    CONTRADICTED,
+    Asked,
+    Bands,
+    PolishResult,
+    Pose,
+    PoseState,
+    Steps,
+    look_at,
+    run_steps,
+)
 from sta_mpi.align.pose import PolishSettings, Restraint
 from sta_mpi.kernels.polish import PoseFunction
 from sta_mpi.kernels.polish.step import fisher_step
@@ -32,16 +44,23 @@ class Outlook:
                            information
     gain : float           of log-likelihood (and log prior) at that optimum
     at : PolishResult      the pose as it is, with its score, log prior and information
+    state : PoseState      the same, for a climb on from there
     """
 
     distance: float
     gain: float
     at: PolishResult
+    state: PoseState
 
     @property
     def is_settled(self) -> bool:
         """Whether a search can be left out."""
         return bool(self.distance < SETTLED)
+
+    @property
+    def is_near(self) -> bool:
+        """Whether a search can begin in the last band."""
+        return bool(self.distance < CONTRADICTED)
 
 
 def outlook(problem: PoseFunction, pose: Pose, count: NDArray[np.int64] | None = None,
@@ -67,4 +86,11 @@ def outlook_steps(pose: Pose, count: NDArray[np.int64], restraint: Restraint | N
     at = state.record[0]
     _, length = fisher_step(at["gradient"], at["information_all"], 0.0, np.inf, np.inf)
     result = state.result(1, restraint)._replace(is_converged=True)
-    return Outlook(float(length), 0.5 * float(length) ** 2, result)
+    return Outlook(float(length), 0.5 * float(length) ** 2, result, state)
+
+
+def go_on_steps(bands: Bands, look: Outlook, restraint: Restraint) -> Steps:
+    """Polish on from a look at the samples of the last band."""
+    state = look.state
+    yield from bands.climb(len(bands) - 1, state, restraint, -np.inf)
+    return state.result(state.n_evaluations, restraint)

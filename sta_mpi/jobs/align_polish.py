@@ -17,7 +17,7 @@ from sta_mpi.align.polish_batch import OneByOne, Particles, run_together
 from sta_mpi.align.pose import Restraint
 from sta_mpi.align.posterior import log_evidence, mode_weights, retained
 from sta_mpi.align.reference import Reference
-from sta_mpi.align.settle import outlook_steps
+from sta_mpi.align.settle import go_on_steps, outlook_steps
 from sta_mpi.data import TiltSeries
 from sta_mpi.errors import ParticleError
 from sta_mpi.geometry.symmetry import symmetry_matrices
@@ -249,10 +249,13 @@ class PolishSearcher:
             return [_Candidate(k, look.at, float("nan"), False)]
         may_stop = search.parameters.early_stop and len(starts) == 1
         if may_stop and not (search.is_first or search.is_global):
-            look = yield from outlook_steps(
-                starts[0], bands.used[-1], Restraint(around, self._settings))
+            restraint = Restraint(around, self._settings)
+            look = yield from outlook_steps(starts[0], bands.used[-1], restraint)
             if look.is_settled:
                 return [_Candidate(k, look.at, look.gain, True)]
+            if look.is_near:
+                result = yield from go_on_steps(bands, look, restraint)
+                return [_Candidate(k, result, float("nan"), False)]
         if len(self._relaxed) > 1 and not search.is_global:
             # each start has its own limits: it is the turn from there that they are about
             found: list[PolishResult] = []

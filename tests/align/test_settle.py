@@ -5,9 +5,9 @@ import pytest
 from planted_particles import particle, problem, reference
 from scipy.spatial.transform import Rotation
 
-from sta_mpi.align.polish import PolishSettings, Pose, polish_pose
+from sta_mpi.align.polish import PolishSettings, Pose, bands_of, polish_pose, run_steps
 from sta_mpi.align.pose import Restraint
-from sta_mpi.align.settle import SETTLED, outlook
+from sta_mpi.align.settle import SETTLED, go_on_steps, outlook, outlook_steps
 from sta_mpi.geometry.rotations import random_rotations
 
 EXACT = PolishSettings(tolerance=1e-3, max_steps=40)
@@ -98,3 +98,55 @@ def test_outlook_counts_a_prior_that_pulls_the_pose_away(ref):
     pulled = polish_pose(p, at, settings, around=centre)
     gained = pulled.score + pulled.log_prior - look.at.score - look.at.log_prior
     assert look.gain == pytest.approx(gained, rel=0.2)
+
+
+def ended_near(ref, distance, n, sd, seed, settings):
+    """(whole polish, polish on from the look, exact optimum, problem) of poses near it."""
+    rng = np.random.default_rng(seed)
+    for R in random_rotations(n, rng):
+        shift = rng.normal(size=3)
+        p = problem(particle(R, shift, sd, rng), ref)
+        best = polish_pose(p, Pose(R, shift), EXACT)
+        start = displaced(best, distance, rng)
+        bands, restraint = bands_of(p, settings), Restraint(start, settings)
+        look = run_steps(p, outlook_steps(start, bands.used[-1], restraint))
+        assert look.is_near
+        yield (polish_pose(p, start, settings), run_steps(p, go_on_steps(bands, look, restraint)),
+               best)
+
+
+def apart(result, best):
+    """Distance of a pose from the optimum [standard deviations]."""
+    step = np.concatenate([Rotation.from_matrix(best.R_p2t.T @ result.R_p2t).as_rotvec(),
+                           result.shift_xyz_px - best.shift_xyz_px])
+    return float(np.sqrt(step @ best.information @ step))
+
+
+@pytest.mark.parametrize("sd", [4.0, 12.0])
+@pytest.mark.parametrize("distance", [0.7, 1.4])
+def test_polish_from_a_look_ends_as_near_as_a_whole_one_and_asks_for_less(ref, distance, sd):
+    found = list(ended_near(ref, distance, 12, sd, 11, PolishSettings()))
+    whole = np.array([apart(w, best) for w, _, best in found])
+    near = np.array([apart(n, best) for _, n, best in found])
+    assert 0.0 < np.sqrt(np.mean(near**2)) < max(1.2 * np.sqrt(np.mean(whole**2)), 0.15)
+    # a whole one looks at the start again in each band
+    assert all(n.n_evaluations <= w.n_evaluations for w, n, _ in found)
+    assert np.mean([n.n_evaluations for _, n, _ in found]) < 2.8
+    assert all(n.is_converged for _, n, _ in found)
+
+
+def test_polish_from_a_look_keeps_what_a_prior_and_a_limit_hold(ref):
+    rng = np.random.default_rng(12)
+    R, shift = random_rotations(1, rng)[0], rng.normal(size=3)
+    p = problem(particle(R, shift, 8.0, rng), ref)
+    best = polish_pose(p, Pose(R, shift), EXACT)
+    start = displaced(best, 1.2, rng)
+    settings = PolishSettings(prior_shift_px=0.01, max_angle_deg=0.05)
+    bands, restraint = bands_of(p, settings), Restraint(start, settings)
+    look = run_steps(p, outlook_steps(start, bands.used[-1], restraint))
+    held = run_steps(p, go_on_steps(bands, look, restraint))
+    turn_deg = np.degrees(Rotation.from_matrix(start.R_p2t.T @ held.R_p2t).magnitude())
+    assert 0.0 < turn_deg < 0.0501
+    assert np.linalg.norm(held.shift_xyz_px - start.shift_xyz_px) < np.linalg.norm(
+        best.shift_xyz_px - start.shift_xyz_px)
+    assert held.log_prior < 0.0
