@@ -15,6 +15,8 @@ All functions work on slabs of z planes, so that ranks share the work.
 import numpy as np
 from numpy.typing import NDArray
 
+from sta_mpi.kernels.planes_of_sums import add_to_shells, divide_sums
+
 Floats = NDArray[np.float64]
 
 DEN_FLOOR = 1e-3
@@ -30,10 +32,9 @@ def plane_radius(n: int, z: int) -> Floats:
 
 def plane_shell_sums(den: Floats, n: int, z: int) -> Floats:
     """Sum and count of the weights of one z plane per shell, (2, n//2+1) float64."""
-    shells = np.minimum(np.rint(plane_radius(n, z)).astype(np.intp), n // 2 + 1).ravel()
-    sums = np.bincount(shells, den.ravel(), minlength=n // 2 + 2)[: n // 2 + 1]
-    counts = np.bincount(shells, minlength=n // 2 + 2)[: n // 2 + 1]
-    return np.stack([sums, counts.astype(float)])
+    out = np.zeros((2, n // 2 + 1))
+    add_to_shells(den, z, out)
+    return out
 
 
 def shell_mean(sums: Floats) -> Floats:
@@ -51,14 +52,10 @@ def divide_plane(num: NDArray[np.complex128], den: Floats, n: int, z: int, mean_
     mean_den : (n//2+1,) float64   mean weight a shell
     inverse_tau2 : (n//2+1,) float64 or None    1 / tau^2 a shell; None: RELION's floor
     """
-    radius = plane_radius(n, z)
-    shells = np.arange(n // 2 + 1)
-    floor = DEN_FLOOR * np.interp(radius, shells, mean_den)
-    bottom = np.maximum(den, floor)
-    if inverse_tau2 is not None:
-        bottom = den + np.interp(radius, shells, inverse_tau2)
-    inside = (radius <= n // 2) & (bottom > 0)
-    return np.divide(num, bottom, out=np.zeros_like(num), where=inside).astype(np.complex64)
+    out = np.empty(den.shape, np.complex64)
+    divide_sums(num, den, z, DEN_FLOOR * mean_den,
+                np.zeros(0) if inverse_tau2 is None else inverse_tau2, out)
+    return out
 
 
 def inverse_tau2_from_fsc(mean_den: Floats, fsc: Floats) -> Floats:

@@ -194,7 +194,7 @@ def memory_plan(setup: Setup, ranks: int = 1) -> MemoryPlan:
         shared["sums to be turned"] = one_sum
     return MemoryPlan(
         {"sums of a unit": one_sum, "patches of a particle": patches, "transfer": transfer,
-         "inversion": (1.0 + 7.0 / ranks) * one_sum},    # traced: 0.3 + 7 / ranks
+         "inversion": (1.0 + 6.0 / ranks) * one_sum},    # traced: 0.3 + 5.9 / ranks
         shared)
 
 

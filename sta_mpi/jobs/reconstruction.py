@@ -245,13 +245,7 @@ def _own_planes(reduced: Any, name: str, options: MapOptions, runtime: Any
 def _invert(slab: NDArray[np.complex64], sizes: MapSizes, fft: DistributedFft, runtime: Any
             ) -> NDArray[np.float32] | None:
     """Inverse transform of slabs; the cropped, gridding-corrected map on rank 0."""
-    n, box = sizes.grid_px, sizes.box_px
-    start = n // 2 - box // 2
-    inside = slice(start, start + box)
-    z0 = fft.bounds[runtime.rank][0]
-    own = slice(max(start - z0, 0), max(start + box - z0, 0))
-    real = fft.inverse(slab)[own, inside, inside]
-    whole = runtime.gather_rows(np.ascontiguousarray(real, np.float32))
+    whole = runtime.gather_rows(fft.inverse(slab, kept_px=sizes.box_px))
     return None if whole is None else correct_gridding(whole, sizes.pad)
 
 

@@ -57,9 +57,8 @@ class FixedPoint:
 
     def restore(self, units: NDArray[np.int64]) -> NDArray[np.float64]:
         """Turn int64 units into float64 values (one rounding, to nearest)."""
-        values = units.astype(np.float64)
-        values *= math.ldexp(1.0, -self.shift)
-        return values
+        # in one pass over what may be GiB
+        return np.multiply(units, math.ldexp(1.0, -self.shift), dtype=np.float64)
 
 
 class ExactSum:

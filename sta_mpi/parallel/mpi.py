@@ -134,13 +134,15 @@ class MpiRuntime(Runtime):
         return mine
 
     def alltoall(self, pieces: Sequence[NDArray[Any]], counts: Sequence[int]
-                 ) -> list[NDArray[Any]]:
-        send = np.concatenate([piece.reshape(-1) for piece in pieces])
+                 ) -> NDArray[Any]:
+        sizes = [piece.size for piece in pieces]
+        send = np.empty(sum(sizes), pieces[0].dtype)
+        for piece, end in zip(pieces, np.cumsum(sizes), strict=True):
+            send[end - piece.size : end].reshape(piece.shape)[...] = piece
         received = np.empty(sum(counts), send.dtype)
         with self._watchdog.guard("alltoall"):
-            self._comm.Alltoallv([send, [piece.size for piece in pieces]],
-                                 [received, list(counts)])
-        return np.split(received, np.cumsum(counts)[:-1])
+            self._comm.Alltoallv([send, sizes], [received, list(counts)])
+        return received
 
     def allgather_rows(self, rows: NDArray[Any]) -> NDArray[Any]:
         rows = np.ascontiguousarray(rows)

@@ -138,9 +138,9 @@ class Runtime:
         return flat
 
     def alltoall(self, pieces: Sequence[NDArray[Any]], counts: Sequence[int]
-                 ) -> list[NDArray[Any]]:
-        """Send flat piece r to rank r; return the flat pieces received, of `counts` elements."""
-        return list(pieces)
+                 ) -> NDArray[Any]:
+        """Send piece r to rank r; return what was received, `counts` elements of each, flat."""
+        return pieces[0].reshape(-1)
 
     def allgather_rows(self, rows: NDArray[Any]) -> NDArray[Any]:
         """Return the rows (axis 0) of all ranks, in rank order, on all ranks."""
