@@ -90,7 +90,7 @@ def outlook_steps(pose: Pose, count: NDArray[np.int64], restraint: Restraint | N
 
 
 def go_on_steps(bands: Bands, look: Outlook, restraint: Restraint) -> Steps:
-    """Polish on from a look at the samples of the last band."""
+    """Polish on from a look at the samples of the last band; the look's state goes with it."""
     state = look.state
     yield from bands.climb(len(bands) - 1, state, restraint, -np.inf)
     return state.result(state.n_evaluations, restraint)

@@ -266,8 +266,9 @@ def _band(parameters: RefineParameters, state: LoopPoses, box: int, voxel_A: flo
     """The first round's low-pass, then as far as the FSC of the last accepted round."""
     span_A = box * voxel_A
     rounds, before = _accepted(state), _before(parameters, state)
-    last = rounds[-1] if rounds else before
-    r_max = span_A / parameters.lowpass_A if last is None else shell(last, span_A)
+    # half maps that agree nowhere leave the low-pass
+    first = 0.0 if before is None else shell(before, span_A)
+    r_max = shell(rounds[-1], span_A) if rounds else first or span_A / parameters.lowpass_A
     r_min = 0.0 if parameters.highpass_A is None else span_A / parameters.highpass_A
     return Band(r_min, float(np.clip(r_max, max(LEAST_SHELLS, r_min + 1),
                                      box // 2 - WIDEST)))
